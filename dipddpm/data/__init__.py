@@ -1,0 +1,98 @@
+"""Data sets: one file each. ``open_dataset`` turns what the user typed into a data set."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from dipddpm.errors import InputError
+from dipddpm.registry import choose, discover
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Dataset(ABC):
+    """Photographs in three disjoint splits.
+
+    ``train`` is for fitting a denoiser, ``validation`` for choosing every setting (sampler, t0, number of steps), and
+    ``test`` for the numbers that are reported.
+
+    Args:
+        location: what follows the colon in ``name:location``, for data sets that take one.
+        root: folder of downloaded data, for data sets that need one (``--data-root``).
+        size: height and width in pixels of the images returned.
+    """
+
+    name: ClassVar[str]
+    takes_location: ClassVar[bool] = False
+    licence: ClassVar[str]
+    how_to_get: ClassVar[str]
+
+    def __init__(self, location: str | None = None, root: str | Path | None = None, size: int = 32):
+        if self.takes_location and not location:
+            raise InputError(f"data set {self.name!r} needs a location: write {self.name}:PATH")
+        if location and not self.takes_location:
+            raise InputError(f"data set {self.name!r} takes no location, got {location!r}")
+        self.location, self.root, self.size = location, Path(root) if root else None, size
+
+    @abstractmethod
+    def load(self, split: Split) -> Tensor:
+        """All images of a split, (N, 3, size, size) uint8, in an order that never changes.
+
+        Raises:
+            InputError: the data are missing, unreadable or empty; the message names the file.
+        """
+
+    @property
+    def label(self) -> str:
+        """How reports name this data set; never a path of this machine."""
+        return self.name
+
+    def sample(self, split: Split, count: int) -> Tensor:
+        """``count`` images spread evenly over a split, (count, 3, size, size) uint8.
+
+        The spread is over a fixed shuffle, so that a larger count extends a smaller one (its cached work is reused).
+
+        Raises:
+            InputError: the split holds fewer images.
+        """
+        images = self.load(split)
+        if len(images) < count:
+            raise InputError(f"data set {self.label!r}: {count} {split} images asked for, it holds {len(images)}")
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        return images[order[:count]]
+
+
+def datasets() -> Mapping[str, type[Dataset]]:
+    """Every data set that can be named, by name."""
+    return discover(sys.modules[__name__], Dataset)
+
+
+def open_dataset(spec: str, root: str | Path | None = None, size: int = 32) -> Dataset:
+    """The data set for ``photo-patches``, ``cifar10``, ``folder:PATH`` or what a plug-in adds.
+
+    Raises:
+        InputError: no such data set; the message lists them.
+    """
+    name, _, location = spec.partition(":")
+    allowed = {f"{n}:PATH" if d.takes_location else n: n for n, d in datasets().items()}
+    if name not in allowed.values():
+        choose("data set", spec, allowed)
+    return datasets()[name](location or None, root, size)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [0, 255] -> float32 [-1, 1], the range of every image inside the benchmark."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """float [-1, 1] -> uint8 [0, 255], rounded and clipped."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,132 @@
+"""Fitting Deep Image Priors: a whole batch of images at once, every duration from one trajectory.
+
+theta* = argmin || A f_theta(z + xi) - y ||^2, xi ~ N(0, sigma_p^2 I)   (Ulyanov et al. 2018, arXiv 1711.10925, eq. 2)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dipddpm.dip import DeepImagePrior
+from dipddpm.errors import InputError
+from dipddpm.rng import ImageRng
+from dipddpm.stacking import stack
+from dipddpm.tasks import Observation
+
+
+@dataclass(frozen=True)
+class DipFit:
+    """Snapshots along one trajectory; index s is the duration ``iterations[s]``.
+
+    Attributes:
+        iterations: durations, ascending; 0 is the untrained network.
+        last: (S, N, 3, H, W) in [-1, 1], the network's output for z without input noise.
+        ema: (S, N, 3, H, W), running average of the outputs seen while fitting (with input noise).
+        loss: (S, N), mean squared error of A f(z) against y.
+        seconds: wall-clock for the whole batch from the start to each duration, building the networks included and
+            taking the snapshots excluded.
+        parameters: number of weights an image.
+    """
+
+    iterations: tuple[int, ...]
+    last: Tensor
+    ema: Tensor
+    loss: Tensor
+    seconds: tuple[float, ...]
+    parameters: int
+
+    def mu(self, iterations: int, output: str = "ema") -> Tensor:
+        """The prior (N, 3, H, W) after a duration; ``output`` is "last" or "ema"."""
+        return getattr(self, output)[self.iterations.index(iterations)]
+
+    def seconds_at(self, iterations: int) -> float:
+        """Wall-clock seconds for the batch up to a duration."""
+        return self.seconds[self.iterations.index(iterations)]
+
+
+def fit_dip(
+    architecture: type[DeepImagePrior],
+    observation: Observation,
+    rng: ImageRng,
+    *,
+    iterations: Sequence[int],
+    size: int = 32,
+    width: int | None = None,
+    lr: float | None = None,
+    input_noise: float = 1 / 30,
+    ema_decay: float = 0.99,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], object] = lambda iteration: None,
+) -> DipFit:
+    """Fit one network of ``architecture`` to each image of ``observation``.
+
+    Each image has its own weights, z and input noise, all drawn from its own generator in ``rng``, and nothing mixes
+    images: the loss is a sum over images and Adam works value by value. Image i's result is the same alone or in any
+    batch, to float tolerance.
+
+    The average of the outputs starts without bias (its weights sum to one at every duration); the original begins it
+    at the first output, which at 100 iterations would still weigh 37 %.
+
+    Args:
+        rng: one generator an image, on the device that the fit runs on.
+        iterations: durations to snapshot; the fit runs to the longest.
+        clock: seconds; a clock that synchronises the device makes ``seconds`` true on a GPU.
+        progress: called with the number of iterations done, about fifty times.
+
+    Raises:
+        InputError: no duration, a negative one, or a number of generators other than that of images.
+    """
+    durations = tuple(sorted(set(iterations)))
+    if not durations or durations[0] < 0:
+        raise InputError(f"DIP iterations must be numbers from 0, at least one of them; got {list(iterations)}")
+    if len(rng) != len(observation.y):
+        raise InputError(f"{len(rng)} generators for {len(observation.y)} images")
+
+    started, snapshot_seconds = clock(), 0.0
+    network, z = build(architecture, rng, size, width)
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr or architecture.lr, fused=True)
+    average, weight = torch.zeros(len(z), 3, size, size, device=z.device), 0.0
+    last, ema, losses, seconds = [], [], [], []
+
+    def misfit(image: Tensor) -> Tensor:
+        return (observation.operator.A(image) - observation.y).square().flatten(1).mean(1)
+
+    for done in range(durations[-1] + 1):
+        if done in durations:
+            reached = clock()
+            seconds.append(reached - started - snapshot_seconds)
+            with torch.no_grad():
+                image = network(z)
+            last.append(image)
+            ema.append(average / weight if done else image)
+            losses.append(misfit(image))
+            snapshot_seconds += clock() - reached
+        if done == durations[-1]:
+            break
+        output = network(z + input_noise * rng.randn(*z.shape[1:]))
+        optimizer.zero_grad(set_to_none=True)
+        misfit(output).sum().backward()
+        optimizer.step()
+        average.lerp_(output.detach(), 1 - ema_decay)
+        weight = ema_decay * weight + 1 - ema_decay
+        if done % max(1, durations[-1] // 50) == 0:
+            progress(done)
+    parameters = sum(p.numel() for p in network.parameters()) // len(z)
+    return DipFit(durations, torch.stack(last), torch.stack(ema), torch.stack(losses), tuple(seconds), parameters)
+
+
+def build(
+    architecture: type[DeepImagePrior], rng: ImageRng, size: int, width: int | None = None
+) -> tuple[torch.nn.Module, Tensor]:
+    """The stacked networks of a batch, each initialised from the seed of its image, and their inputs z."""
+    networks = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in rng.seeds:
+            torch.manual_seed(seed)
+            networks.append(architecture(size=size, width=width))
+    return stack(networks).to(rng.device), networks[0].draw_z(rng)

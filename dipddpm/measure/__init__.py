@@ -1,0 +1,1 @@
+"""Measurement: time, memory, machine, records, their store, statistics and tables. Knows nothing of diffusion."""

@@ -1,0 +1,38 @@
+"""What a result was measured on. Never the clock frequency, which changes by the second."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+import psutil
+import torch
+
+
+@cache
+def machine() -> dict:
+    """CPU, threads, memory, accelerator and the software under the numbers, with a short ``id`` of all of it."""
+    found: dict[str, object] = {
+        "cpu": _cpu_model(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    return found | {"id": hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]}
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

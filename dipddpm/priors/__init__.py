@@ -1,0 +1,71 @@
+"""Priors: where mu, the image that a reverse diffusion starts from, comes from. One file each.
+
+The hypothesis (``dip``), the controls it must beat, and the bounds are the same kind of thing, so that all go through
+the same code after this point.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from dipddpm.registry import choose, discover
+from dipddpm.tasks import Observation
+
+Role = Literal["treatment", "control", "ablation", "bound"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a prior is made from.
+
+    Attributes:
+        observation: y and its operator.
+        dip: output of the DIP fit that the arm asks for, (N, 3, H, W) in [-1, 1]; None where it asks for none.
+        x_0: the photographs; None unless the prior declares the leak tier ``clean-target``.
+    """
+
+    observation: Observation
+    dip: Tensor | None = None
+    x_0: Tensor | None = None
+
+
+class Prior(ABC):
+    """A source of mu.
+
+    Class attributes:
+        role: ``treatment`` (what the benchmark tests), ``control`` (a cheap rival), ``ablation`` (the treatment with
+            its point removed) or ``bound``.
+        uses_dip: it needs a DIP fit, whose seconds are charged to it.
+        leak: ``none``, or ``clean-target`` where it looks at the photograph; such rows never enter a contrast.
+        injection: how mu enters the diffusion.
+    """
+
+    name: ClassVar[str]
+    role: ClassVar[Role]
+    uses_dip: ClassVar[bool] = False
+    leak: ClassVar[str] = "none"
+    injection: ClassVar[str] = "start"
+
+    @abstractmethod
+    def mu(self, evidence: Evidence) -> Tensor | None:
+        """The prior image (N, 3, H, W) in [-1, 1]; None for the prior that is no image."""
+
+
+def priors() -> Mapping[str, type[Prior]]:
+    """Every prior, by name."""
+    return discover(sys.modules[__name__], Prior)
+
+
+def prior(name: str) -> Prior:
+    """The prior of that name.
+
+    Raises:
+        InputError: there is none; the message lists all.
+    """
+    return priors()[choose("prior", name, priors())]()

@@ -1,0 +1,107 @@
+"""Samplers: functions of (model, x_t, steps, rng). They visit any descending subset of steps and are exact for it.
+
+``model`` is anything with ``eps(x_t, t)`` and a ``schedule``. ``refine`` edits the predicted x_0 at every step: data
+consistency, the same in every arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dipddpm.errors import InputError
+from dipddpm.rng import ImageRng
+from dipddpm.schedule import Schedule
+
+
+class Model(Protocol):
+    """What a sampler needs of a denoiser."""
+
+    schedule: Schedule
+
+    def eps(self, x_t: Tensor, t: int) -> Tensor: ...
+
+
+Refine = Callable[[Tensor], Tensor]
+Step = Callable[[Tensor, Tensor, int, int], Tensor]
+
+
+def predicted_x0(model: Model, x_t: Tensor, t: int, refine: Refine | None, clip: bool) -> Tensor:
+    """x_0 as the model sees it at step t: one network evaluation, clipped to [-1, 1], then refined."""
+    abar = model.schedule.abar(t)
+    x_0 = (x_t - (1 - abar) ** 0.5 * model.eps(x_t, t)) / abar**0.5
+    if clip:
+        x_0 = x_0.clamp(-1, 1)
+    return refine(x_0) if refine else x_0
+
+
+def _reverse(
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, step: Step, refine: Refine | None, clip: bool,
+    travel: int,
+) -> Tensor:  # fmt: skip
+    if not steps or list(steps) != sorted(set(steps), reverse=True):
+        raise InputError(f"a sampler visits steps in strictly descending order, got {list(steps)}")
+    if travel < 1:
+        raise InputError(f"time travel must be at least 1 (each step once), got {travel}")
+    with torch.inference_mode():
+        for t, t_prev in zip(steps, [*steps[1:], -1], strict=True):
+            for pass_ in range(travel):
+                if pass_:
+                    # Back from t_prev to t by the forward process, then down again: the state forgets the seam
+                    # between what is observed and what is imagined.
+                    ratio = model.schedule.abar(t) / model.schedule.abar(t_prev)
+                    x_t = ratio**0.5 * x_s + (1 - ratio) ** 0.5 * rng.randn(*x_t.shape[1:])
+                x_s = step(predicted_x0(model, x_t, t, refine, clip), x_t, t, t_prev)
+            x_t = x_s
+    return x_t
+
+
+def sample_ddpm(
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None, clip: bool = True,
+    travel: int = 1,
+) -> Tensor:  # fmt: skip
+    """Ancestral sampling (Ho et al. 2006.11239, algorithm 2) with the posterior recomputed for the visited steps.
+
+    Args:
+        model: denoiser; one call of ``eps`` a visited step and pass.
+        x_t: (N, 3, H, W), the state at ``steps[0]``.
+        steps: steps to visit, strictly descending; after the last the image is clean.
+        rng: one generator an image, for the noise that is added.
+        refine: edit of the predicted x_0 (data consistency).
+        clip: keep the predicted x_0 in [-1, 1] before ``refine``.
+        travel: passes over each step, going back by the forward process between them (RePaint 2201.09865, algorithm 1;
+            DDNM 2212.00490, section 3.3). Costs ``travel * len(steps)`` evaluations.
+
+    Returns:
+        x_0 (N, 3, H, W).
+    """
+
+    def step(x_0: Tensor, x: Tensor, t: int, t_prev: int) -> Tensor:
+        of_x0, of_xt, variance = model.schedule.posterior(t, t_prev)
+        mean = of_x0 * x_0 + of_xt * x
+        return mean if t_prev < 0 else mean + variance**0.5 * rng.randn(*x.shape[1:])
+
+    return _reverse(model, x_t, steps, rng, step, refine, clip, travel)
+
+
+def sample_ddim(
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, eta: float = 0.0, refine: Refine | None = None,
+    clip: bool = True, travel: int = 1,
+) -> Tensor:  # fmt: skip
+    """DDIM (Song et al. 2010.02502, eq. 12 and 16); eta 0 adds no noise, eta 1 is ancestral sampling.
+
+    The direction to x_t is recomputed from the clipped and refined x_0, so that x_t stays explained by both.
+    Arguments and result as in :func:`sample_ddpm`.
+    """
+
+    def step(x_0: Tensor, x: Tensor, t: int, t_prev: int) -> Tensor:
+        abar_t, abar_s = model.schedule.abar(t), model.schedule.abar(t_prev)
+        eps = (x - abar_t**0.5 * x_0) / (1 - abar_t) ** 0.5
+        sigma = eta * model.schedule.posterior(t, t_prev)[2] ** 0.5
+        x_s = abar_s**0.5 * x_0 + max(0.0, 1 - abar_s - sigma**2) ** 0.5 * eps
+        return x_s + sigma * rng.randn(*x.shape[1:]) if sigma > 0 else x_s
+
+    return _reverse(model, x_t, steps, rng, step, refine, clip, travel)

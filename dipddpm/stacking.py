@@ -1,0 +1,130 @@
+"""Many networks of one architecture as a single module: each image of a batch passes through its own weights.
+
+``stack([net_0, ..., net_{N-1}])`` walks the networks in parallel and swaps every layer that has parameters for a twin
+whose weights have a leading axis N. Image i of an (N, C, H, W) batch then meets the weights of network i, in one
+grouped convolution or batched matrix product for all. Layers without parameters and the networks' own ``forward`` stay.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import singledispatch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dipddpm.errors import InputError
+
+
+def stack(networks: Sequence[nn.Module]) -> nn.Module:
+    """One module that applies ``networks[i]`` to image i.
+
+    Raises:
+        InputError: a layer with parameters has no stacked twin; the message says how to give it one.
+    """
+    first = networks[0]
+    if next(first.parameters(), None) is None:
+        return copy.deepcopy(first)
+    if stack_layer.dispatch(type(first)) is not stack_layer.dispatch(object):
+        return stack_layer(first, networks)
+    own = [name for name, _ in first.named_parameters(recurse=False)]
+    if own:
+        raise InputError(
+            f"layer {type(first).__name__} has parameters ({', '.join(own)}) and no stacked twin: build it from "
+            f"torch.nn layers, or register one with @dipddpm.stacking.stack_layer.register({type(first).__name__})"
+        )
+    stacked = copy.deepcopy(first)
+    for name, _ in first.named_children():
+        setattr(stacked, name, stack([network.get_submodule(name) for network in networks]))
+    return stacked
+
+
+@singledispatch
+def stack_layer(first: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
+    """The stacked twin of ``layers``, all of the type of ``first``. Extend it with ``stack_layer.register``."""
+    raise NotImplementedError(type(first))
+
+
+def _stacked(layers: Sequence[nn.Module], name: str) -> nn.Parameter | None:
+    parameters = [getattr(layer, name) for layer in layers]
+    return None if parameters[0] is None else nn.Parameter(torch.stack([p.detach() for p in parameters]))
+
+
+class StackedConv2d(nn.Module):
+    """N convolutions as one grouped convolution; 1x1 ones as one batched matrix product, which is faster on a CPU."""
+
+    def __init__(self, first: nn.Conv2d, layers: Sequence[nn.Module]):
+        super().__init__()
+        self.weight, self.bias = _stacked(layers, "weight"), _stacked(layers, "bias")
+        self.stride, self.dilation, self.groups = first.stride, first.dilation, first.groups
+        self.padding, self.mode = first.padding, first.padding_mode
+        self.border = first._reversed_padding_repeated_twice
+        self.pointwise = first.kernel_size == (1, 1) and first.stride == (1, 1) and first.groups == 1
+        self.pointwise &= not any(self.border)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        if self.pointwise:
+            weight = self.weight.flatten(2)
+            if self.bias is None:
+                return torch.bmm(weight, x.flatten(2)).unflatten(2, (h, w))
+            return torch.baddbmm(self.bias[:, :, None], weight, x.flatten(2)).unflatten(2, (h, w))
+        padding = self.padding
+        if self.mode != "zeros":
+            x, padding = F.pad(x, self.border, mode=self.mode), 0
+        bias = None if self.bias is None else self.bias.flatten()
+        y = F.conv2d(
+            x.flatten(0, 1)[None], self.weight.flatten(0, 1), bias, self.stride, padding, self.dilation, n * self.groups
+        )
+        return y[0].unflatten(0, (n, -1))
+
+
+class StackedBatchNorm2d(nn.Module):
+    """Batch norm over a batch of one image each: statistics over the pixels of an image, affine of its own."""
+
+    def __init__(self, first: nn.BatchNorm2d, layers: Sequence[nn.Module]):
+        super().__init__()
+        self.weight, self.bias, self.eps = _stacked(layers, "weight"), _stacked(layers, "bias"), first.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = None if self.weight is None else self.weight.flatten()
+        bias = None if self.bias is None else self.bias.flatten()
+        folded = x.flatten(0, 1)[None]
+        return F.batch_norm(folded, None, None, weight, bias, training=True, eps=self.eps)[0].unflatten(0, x.shape[:2])
+
+
+class StackedGroupNorm(nn.Module):
+    """Group norm with an affine of its own for every image."""
+
+    def __init__(self, first: nn.GroupNorm, layers: Sequence[nn.Module]):
+        super().__init__()
+        self.weight, self.bias = _stacked(layers, "weight"), _stacked(layers, "bias")
+        self.groups, self.eps = first.num_groups, first.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = F.group_norm(x, self.groups, eps=self.eps)
+        if self.weight is None:
+            return normed
+        return torch.addcmul(self.bias[:, :, None, None], normed, self.weight[:, :, None, None])
+
+
+class StackedLinear(nn.Module):
+    """N linear layers as one batched matrix product over (N, ..., features)."""
+
+    def __init__(self, first: nn.Linear, layers: Sequence[nn.Module]):
+        super().__init__()
+        self.weight, self.bias = _stacked(layers, "weight"), _stacked(layers, "bias")
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(len(x), -1, x.shape[-1])
+        y = torch.bmm(rows, self.weight.transpose(1, 2))
+        y = y if self.bias is None else y + self.bias[:, None]
+        return y.reshape(*x.shape[:-1], -1)
+
+
+stack_layer.register(nn.Conv2d, StackedConv2d)
+stack_layer.register(nn.BatchNorm2d, StackedBatchNorm2d)
+stack_layer.register(nn.GroupNorm, StackedGroupNorm)
+stack_layer.register(nn.Linear, StackedLinear)
