@@ -10,11 +10,11 @@ from dipddpm.profiles import Profile
 
 @dataclass(frozen=True)
 class Arm:
-    """A prior, and for a prior that comes from a DIP its architecture and training duration."""
+    """A prior, and for a prior that comes from a DIP its architecture ("" for none) and training duration."""
 
     prior: str
-    architecture: str | None = None
-    iterations: int | None = None
+    architecture: str = ""
+    iterations: int = 0
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dipddpm import dip, fitting, injection, metrics, priors, restore, sampling, tasks, tuning
-from dipddpm.arms import Arm, tuned_as
+from dipddpm.arms import Arm, arms, budgets, tuned_as
 from dipddpm.data import Dataset, to_float
 from dipddpm.denoisers import Denoiser
 from dipddpm.fitting import DipFit, fit_dip
@@ -69,8 +69,8 @@ class Cell:
         scores: {metric: one value an image}.
         seconds: wall-clock an image by stage ("dip", "diffusion").
         nfe: network evaluations an image that happened.
-        tuned: the setting and its validation PSNR; None for the prior alone.
-        best_budget: this budget had the best validation PSNR of all that arms share.
+        setting: how the diffusion was run; validation: its mean PSNR on the validation images, None for a prior alone.
+        best_budget: of all budgets that the arm runs at, this one was best on the validation images.
         fresh: computed just now.
     """
 
@@ -206,16 +206,16 @@ class Experiment:
         return [restore, sampling, type(self.denoiser), *metrics.metrics().values(), *variants, *network]
 
     def best_budget(self, arm: Arm, task: str) -> int:
-        """The shared budget at which the arm did best on the validation images."""
-        return max(self.profile.budgets, key=lambda budget: self.tuned(arm, task, budget).validation)
+        """The budget, of those the arm runs at, at which it did best on the validation images."""
+        tried = [budget for budget in budgets(arm, self.profile) if budget]
+        return max(tried, key=lambda budget: self.tuned(arm, task, budget).validation)
 
     def cell(self, task: str, arm: Arm, budget: int, run: Run = _direct) -> Cell:
         """Run one arm at one budget on the test images and score it."""
-        if budget:
+        setting, validation = restore.Setting(0), None
+        if budget or not arm.uses_dip:  # a DIP alone has nothing to tune; its validation fit is not worth its seconds
             tuned = self.tuned(arm, task, budget)
             setting, validation = tuned.setting, tuned.validation
-        else:
-            setting, validation = restore.Setting(0), None
         mu, x_0, observation = self.mu(arm, task), self.images("test").x_0, self.observation(task, "test")
 
         def compute() -> tuple[dict, dict]:
@@ -243,6 +243,10 @@ class Experiment:
             entry.info["scores"], seconds, memory, entry.info["nfe"], setting, validation,
             bool(budget) and budget == self.best_budget(arm, task), entry.fresh,
         )  # fmt: skip
+
+    def cells(self) -> list[tuple[Arm, int]]:
+        """Every arm at every budget that it runs at; each task runs them all."""
+        return [(arm, budget) for arm in arms(self.profile) for budget in budgets(arm, self.profile)]
 
     def _warm_up(self, split: str) -> None:
         """One unmeasured evaluation at the shape of a split, so that the first timed cell does not pay for start-up."""

@@ -9,11 +9,18 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from dipddpm.errors import InputError
 
-Variant = TypeVar("Variant")
+
+class Named(Protocol):
+    """A variant of a family: a class with a name."""
+
+    name: ClassVar[str]
+
+
+Variant = TypeVar("Variant", bound=Named)
 
 
 @cache

@@ -48,14 +48,13 @@ def _reverse(
         raise InputError(f"time travel must be at least 1 (each step once), got {travel}")
     with torch.inference_mode():
         for t, t_prev in zip(steps, [*steps[1:], -1], strict=True):
-            for pass_ in range(travel):
-                if pass_:
+            for again in range(travel):
+                if again:
                     # Back from t_prev to t by the forward process, then down again: the state forgets the seam
                     # between what is observed and what is imagined.
                     ratio = model.schedule.abar(t) / model.schedule.abar(t_prev)
-                    x_t = ratio**0.5 * x_s + (1 - ratio) ** 0.5 * rng.randn(*x_t.shape[1:])
-                x_s = step(predicted_x0(model, x_t, t, refine, clip), x_t, t, t_prev)
-            x_t = x_s
+                    x_t = ratio**0.5 * x_t + (1 - ratio) ** 0.5 * rng.randn(*x_t.shape[1:])
+                x_t = step(predicted_x0(model, x_t, t, refine, clip), x_t, t, t_prev)
     return x_t
 
 

@@ -1,7 +1,8 @@
 """The diffusion itself: beta, alpha_bar and the closed forms that follow from them, for any subset of steps.
 
-Notation of PROTOCOL: ``x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps`` with t counted from 0; t = -1 is the
-clean image (alpha_bar = 1). Source: Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", 2006.11239, section 2.
+Notation: ``x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps`` with t counted from 0; t = -1 is the
+clean image (alpha_bar = 1). Source: Ho, Jain, Abbeel, "Denoising Diffusion
+Probabilistic Models", 2006.11239, section 2.
 """
 
 from __future__ import annotations

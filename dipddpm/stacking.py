@@ -25,10 +25,10 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
         InputError: a layer with parameters has no stacked twin; the message says how to give it one.
     """
     first = networks[0]
+    if stack_layer.dispatch(type(first)) is not stack_layer.dispatch(object):
+        return stack_layer(first, networks)  # batch norm without parameters is here too: it would mix images
     if next(first.parameters(), None) is None:
         return copy.deepcopy(first)
-    if stack_layer.dispatch(type(first)) is not stack_layer.dispatch(object):
-        return stack_layer(first, networks)
     own = [name for name, _ in first.named_parameters(recurse=False)]
     if own:
         raise InputError(
@@ -47,9 +47,12 @@ def stack_layer(first: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
     raise NotImplementedError(type(first))
 
 
-def _stacked(layers: Sequence[nn.Module], name: str) -> nn.Parameter | None:
-    parameters = [getattr(layer, name) for layer in layers]
-    return None if parameters[0] is None else nn.Parameter(torch.stack([p.detach() for p in parameters]))
+def _weight(layers: Sequence[nn.Module], name: str = "weight") -> nn.Parameter:
+    return nn.Parameter(torch.stack([getattr(layer, name).detach() for layer in layers]))
+
+
+def _if_any(layers: Sequence[nn.Module], name: str) -> nn.Parameter | None:
+    return None if getattr(layers[0], name) is None else _weight(layers, name)
 
 
 class StackedConv2d(nn.Module):
@@ -57,10 +60,10 @@ class StackedConv2d(nn.Module):
 
     def __init__(self, first: nn.Conv2d, layers: Sequence[nn.Module]):
         super().__init__()
-        self.weight, self.bias = _stacked(layers, "weight"), _stacked(layers, "bias")
+        self.weight, self.bias = _weight(layers), _if_any(layers, "bias")
         self.stride, self.dilation, self.groups = first.stride, first.dilation, first.groups
-        self.padding, self.mode = first.padding, first.padding_mode
-        self.border = first._reversed_padding_repeated_twice
+        self.mode, self.border = first.padding_mode, first._reversed_padding_repeated_twice
+        self.padding = first.padding if self.mode == "zeros" else 0
         self.pointwise = first.kernel_size == (1, 1) and first.stride == (1, 1) and first.groups == 1
         self.pointwise &= not any(self.border)
 
@@ -71,13 +74,11 @@ class StackedConv2d(nn.Module):
             if self.bias is None:
                 return torch.bmm(weight, x.flatten(2)).unflatten(2, (h, w))
             return torch.baddbmm(self.bias[:, :, None], weight, x.flatten(2)).unflatten(2, (h, w))
-        padding = self.padding
         if self.mode != "zeros":
-            x, padding = F.pad(x, self.border, mode=self.mode), 0
+            x = F.pad(x, self.border, mode=self.mode)
         bias = None if self.bias is None else self.bias.flatten()
-        y = F.conv2d(
-            x.flatten(0, 1)[None], self.weight.flatten(0, 1), bias, self.stride, padding, self.dilation, n * self.groups
-        )
+        folded, weight = x.flatten(0, 1)[None], self.weight.flatten(0, 1)
+        y = F.conv2d(folded, weight, bias, self.stride, self.padding, self.dilation, n * self.groups)
         return y[0].unflatten(0, (n, -1))
 
 
@@ -86,7 +87,7 @@ class StackedBatchNorm2d(nn.Module):
 
     def __init__(self, first: nn.BatchNorm2d, layers: Sequence[nn.Module]):
         super().__init__()
-        self.weight, self.bias, self.eps = _stacked(layers, "weight"), _stacked(layers, "bias"), first.eps
+        self.weight, self.bias, self.eps = _if_any(layers, "weight"), _if_any(layers, "bias"), first.eps
 
     def forward(self, x: Tensor) -> Tensor:
         weight = None if self.weight is None else self.weight.flatten()
@@ -100,12 +101,12 @@ class StackedGroupNorm(nn.Module):
 
     def __init__(self, first: nn.GroupNorm, layers: Sequence[nn.Module]):
         super().__init__()
-        self.weight, self.bias = _stacked(layers, "weight"), _stacked(layers, "bias")
+        self.weight, self.bias = _if_any(layers, "weight"), _if_any(layers, "bias")
         self.groups, self.eps = first.num_groups, first.eps
 
     def forward(self, x: Tensor) -> Tensor:
         normed = F.group_norm(x, self.groups, eps=self.eps)
-        if self.weight is None:
+        if self.weight is None or self.bias is None:
             return normed
         return torch.addcmul(self.bias[:, :, None, None], normed, self.weight[:, :, None, None])
 
@@ -115,7 +116,7 @@ class StackedLinear(nn.Module):
 
     def __init__(self, first: nn.Linear, layers: Sequence[nn.Module]):
         super().__init__()
-        self.weight, self.bias = _stacked(layers, "weight"), _stacked(layers, "bias")
+        self.weight, self.bias = _weight(layers), _if_any(layers, "bias")
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(len(x), -1, x.shape[-1])

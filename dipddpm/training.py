@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -193,7 +192,7 @@ def train(
             )  # fmt: skip
             partial = state_file.with_suffix(".partial")
             torch.save(state, partial)
-            os.replace(partial, state_file)
+            partial.replace(state_file)
         if at in keep_at:
             save(out.with_stem(f"{out.stem}-{at}"), ema.shadow, record(at))
     final = record(steps)

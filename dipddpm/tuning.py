@@ -30,10 +30,12 @@ class Tuned:
 def candidates(
     nfe: int, injection: str, t0s: Sequence[int], etas: Sequence[float], travels: Sequence[int]
 ) -> list[Setting]:
-    """The settings that spend exactly ``nfe`` evaluations.
+    """The settings that spend exactly ``nfe`` evaluations; for none at all, the prior alone.
 
     A single step adds no noise, so eta is no choice there; time travel needs at least two distinct steps.
     """
+    if nfe == 0:
+        return [Setting(0)]
     pairs = [(eta, 1) for eta in etas] + [(1.0, travel) for travel in travels if travel > 1]
     if nfe == 1:
         pairs = [(0.0, 1)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +105,7 @@ class UNet(nn.Module):
         super().__init__()
         if size % 2 ** (len(channels) - 1):
             raise InputError(f"a U-Net with {len(channels)} resolutions cannot halve {size} px that often")
-        self.config = dict(
+        self.config: dict[str, Any] = dict(
             size=size,
             in_channels=in_channels,
             channels=list(channels),

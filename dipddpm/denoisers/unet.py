@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -26,9 +25,9 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], record: dict) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({k: v.float().contiguous().cpu() for k, v in weights.items()}, partial, metadata)
-    os.replace(partial, path)
+    partial.replace(path)
     partial.write_text(json.dumps(record | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}, indent=1))
-    os.replace(partial, path.with_suffix(".json"))
+    partial.replace(path.with_suffix(".json"))
 
 
 class UNetDenoiser(Denoiser):

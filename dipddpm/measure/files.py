@@ -32,5 +32,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """``value`` to ``path`` as JSON, atomically. NaN is refused: it is not JSON, and a metric that is NaN is a fault."""
+    """``value`` to ``path`` as JSON, atomically; NaN is refused (it is no JSON, and no measurement)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False))

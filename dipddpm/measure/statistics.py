@@ -91,7 +91,7 @@ def budget_to_reach(values: Mapping[int, Sequence[float]], threshold: float, hig
     grid = sorted(values)
     table = np.asarray([values[budget] for budget in grid], dtype=float)
     hit = table >= threshold if higher_is_better else table <= threshold
-    reached = hit.any(axis=0)
+    reached = np.asarray(hit.any(axis=0))
     first = np.asarray(grid)[hit.argmax(axis=0)]
     censored = np.where(reached, first, grid[-1])
     median = None
@@ -100,5 +100,5 @@ def budget_to_reach(values: Mapping[int, Sequence[float]], threshold: float, hig
         ordered = np.sort(np.where(reached, first, np.inf))
         middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
         median = float(middle) if np.isfinite(middle) else float(ordered[(len(ordered) - 1) // 2])
-    budgets = tuple(int(b) if ok else None for b, ok in zip(first, reached, strict=True))
+    budgets = tuple(int(b) if ok else None for b, ok in zip(first.tolist(), reached.tolist(), strict=True))
     return Reached(budgets, float(reached.mean()), median, float(censored.mean()))

@@ -63,7 +63,7 @@ class Store:
                 "source": source_digest(sources),
                 "device": self.device.type,
                 "machine": machine()["id"],
-            }  # fmt: skip
+            }
         )
 
     def measured(

@@ -8,11 +8,15 @@ from dipddpm.metrics import Metric, unit_range
 
 
 class Psnr(Metric):
-    """-10 log10 of the mean squared error over pixels and colours, data range 1; infinite for equal images."""
+    """-10 log10 of the mean squared error over pixels and colours, data range 1.
+
+    At most 100 dB, which equal images get, so that a mean exists.
+    """
 
     name = "psnr"
     unit = "dB"
-    definition = "data range 1, mean over pixels and colours, one value an image"
+    definition = "data range 1, mean over pixels and colours, one value an image, at most 100"
 
     def __call__(self, x_hat: Tensor, x_0: Tensor) -> Tensor:
-        return -10 * (unit_range(x_hat) - unit_range(x_0)).square().flatten(1).mean(1).log10()
+        error = (unit_range(x_hat) - unit_range(x_0)).square().flatten(1).mean(1)
+        return -10 * error.clamp(min=1e-10).log10()

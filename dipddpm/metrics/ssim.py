@@ -29,7 +29,7 @@ class Ssim(Metric):
 
 
 def blur(x: Tensor) -> Tensor:
-    """Separable Gaussian filter of (N, C, H, W); the border repeats mirrored with its edge pixel (scipy's "reflect")."""
+    """Separable Gaussian filter of (N, C, H, W); the border is mirrored, edge pixel included (scipy's "reflect")."""
     offsets = torch.arange(TAPS, device=x.device, dtype=x.dtype) - TAPS // 2
     window = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     window = (window / window.sum()).to(x.dtype)

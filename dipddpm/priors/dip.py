@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from dipddpm.priors import Evidence, Prior
+from dipddpm.priors import Evidence, Prior, Role
 
 
 class Dip(Prior):
-    """Start from mu = f_theta*(z), made to agree with y (a projection, so it costs nothing and is fair to every arm)."""
+    """Start from mu = f_theta*(z), made to agree with y (a projection: it costs nothing)."""
 
     name = "dip"
-    role = "treatment"
+    role: ClassVar[Role] = "treatment"
     uses_dip = True
 
     def mu(self, evidence: Evidence) -> Tensor:
@@ -23,4 +25,4 @@ class Untrained(Dip):
     """The same network at 0 iterations: what its structure gives without any fitting."""
 
     name = "untrained"
-    role = "ablation"
+    role: ClassVar[Role] = "ablation"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from dipddpm.priors import Evidence
+from dipddpm.priors import Evidence, Role
 from dipddpm.priors.dip import Dip
 
 
@@ -12,7 +14,7 @@ class Shuffled(Dip):
     """Image i starts from the DIP of image i - 1 (the first from that of the last)."""
 
     name = "shuffled"
-    role = "ablation"
+    role: ClassVar[Role] = "ablation"
 
     def mu(self, evidence: Evidence) -> Tensor:
         assert evidence.dip is not None

@@ -1,0 +1,94 @@
+"""The pytest side of the measurement: options, fixtures, and the report at the end of a session.
+
+A ``conftest.py`` that has something to measure puts a ``Run`` under ``config.stash[RUN]``; without one, this plugin
+does nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dipddpm.measure.leaderboard import terminal, write
+from dipddpm.measure.record import Record
+from dipddpm.measure.session import REPORTS, RUN, RUN_FILE
+from dipddpm.measure.timer import synchronised
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("dipddpm", "dipddpm: does a DIP start pay for itself?")
+    group.addoption(
+        "--results", type=Path, metavar="DIR",
+        help="folder for the raw run and its report (default: .dipddpm/runs and reports)",
+    )  # fmt: skip
+    group.addoption(
+        "--cache", type=Path, metavar="DIR", default=Path(".dipddpm/cache"),
+        help="folder where fits and samples are found again by their content (default: %(default)s)",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run_once(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], None]:
+    """Times one execution of a function through pytest-benchmark, with the synchronised clock.
+
+    It asks for the ``benchmark`` fixture only when it is called, so that a cell found in the store is not reported as
+    a benchmark that ran.
+    """
+
+    def run(work: Callable[[], None]) -> None:
+        benchmark = request.getfixturevalue("benchmark")
+        benchmark.pedantic(work, rounds=1, iterations=1, warmup_rounds=0)
+
+    return run
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[[Record], None]:
+    """Adds a record to the run and writes the run to disk at once; its means go into pytest-benchmark's extra_info."""
+
+    def add(made: Record) -> None:
+        run, file = request.config.stash[RUN], request.config.stash[RUN_FILE]
+        run.records.append(made)
+        run.save(file)
+        if "benchmark" in request.fixturenames or "benchmark" in request.node.funcargs:
+            means = {name: sum(m.values) / len(m.values) for name, m in made.measures.items()}
+            request.getfixturevalue("benchmark").extra_info.update(
+                means | {"arm": made.arm, "group": made.group, "budget": made.budget, "seconds_per_image": made.cost}
+            )
+
+    return add
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    config.stash[RUN_FILE] = (config.getoption("results") or Path(".dipddpm/runs")) / f"run-{stamp}.json"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "run_once" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.benchmark(timer=synchronised))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    run = session.config.stash.get(RUN, None)
+    if run is None or not run.records:
+        return
+    run.failed = session.testsfailed
+    run.save(session.config.stash[RUN_FILE])
+    folder = session.config.getoption("results") or Path("reports")
+    session.config.stash[REPORTS] = write(run, folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    run, reports = config.stash.get(RUN, None), config.stash.get(REPORTS, None)
+    if run is None or reports is None:
+        return
+    terminalreporter.section("leaderboard")
+    terminalreporter.write_line(terminal(run))
+    terminalreporter.write_line("")
+    for path in (*reports, config.stash[RUN_FILE]):
+        terminalreporter.write_line(f"wrote {path}")
