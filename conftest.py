@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from dipddpm.arms import Arm
-from dipddpm.data import Dataset, open_dataset
+from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
+from dipddpm.denoisers.unet import WEAKER
+from dipddpm.dip import architecture
 from dipddpm.errors import InputError
-from dipddpm.experiment import Experiment
+from dipddpm.experiment import Cell, Experiment
 from dipddpm.measure.machine import machine
-from dipddpm.measure.record import Run
+from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.session import RUN
 from dipddpm.measure.store import Store
 from dipddpm.measure.timer import synchronised
-from dipddpm.profiles import PROFILES, Profile, profile
+from dipddpm.metrics import metrics
+from dipddpm.profiles import AXES, PROFILES, profile
+from dipddpm.restore import Setting
+from dipddpm.tasks import task
 
 pytest_plugins = ["dipddpm.measure.plugin"]
 
-EXPERIMENT: pytest.StashKey[Experiment] = pytest.StashKey()
+EXPERIMENTS: pytest.StashKey[list[Experiment]] = pytest.StashKey()
 THRESHOLDS = {"psnr": [20.0, 22.0, 25.0], "ssim": [0.7, 0.8, 0.9]}
 
 
@@ -38,6 +45,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--denoiser", default="unet", metavar="NAME",
         help="unet (the shipped checkpoint) or unet:FILE.safetensors (default: %(default)s)",
     )  # fmt: skip
+    group.addoption(
+        "--axis", action="append", default=[], metavar="NAME=VALUE,VALUE",
+        help=f"replace an axis of the profile, may be repeated; names: {', '.join(AXES)}",
+    )  # fmt: skip
     group.addoption("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
 
 
@@ -53,50 +64,67 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def open_experiment(config: pytest.Config) -> Experiment:
-    """The experiment that the options describe."""
+def open_experiments(config: pytest.Config) -> list[Experiment]:
+    """The experiments that the options describe, one a seed; the run that their records go to is opened with them."""
     option = config.getoption
     device = open_device(option("device"))
-    chosen: Profile = profile(option("profile"))
-    dataset: Dataset = open_dataset(option("dataset"), option("data_root"))
+    chosen = profile(option("profile")).override(option("axis"))
+    dataset = open_dataset(option("dataset"), option("data_root"))
     denoiser = open_denoiser(option("denoiser"), device)
     store = Store(option("cache"), device)
-    experiment = Experiment(
-        chosen, dataset, denoiser, store.measured, seed=option("seed"), device=device, clock=synchronised
-    )
-    experiment.images("test"), experiment.images("validation")  # missing data is bad input, not a failing cell
+    seeds = [option("seed") + repeat for repeat in range(chosen.seeds)]
+    experiments = [
+        Experiment(
+            chosen, dataset, denoiser, store.measured,
+            seed=seed, tuning_seed=option("seed"), device=device, clock=synchronised,
+        )
+        for seed in seeds
+    ]  # fmt: skip
+    # Wrong input is said before anything runs, and not as the failure of some cell.
+    experiments[0].images("test"), experiments[0].images("validation")
+    for name in chosen.tasks:
+        task(name)
+        for architecture_name in chosen.architectures_for(name):
+            architecture(architecture_name)
     config.stash[RUN] = Run(
         title="Does a Deep Image Prior start pay for itself?",
         settings={
-            "profile": chosen.name,
+            "profile": " ".join([chosen.name, *option("axis")]),
             "data": f"{dataset.label}, {chosen.images} test and {chosen.validation_images} validation images",
-            "denoiser": f"{denoiser.name} {denoiser.fingerprint}",
-            "seed": option("seed"),
+            "denoiser": f"{option('denoiser').partition(':')[0]} {denoiser.fingerprint}",
+            "seeds": ", ".join(str(seed) for seed in seeds),
             "device": str(device),
         },
         primary="psnr",
         thresholds=THRESHOLDS,
         grid=list(chosen.budgets),
+        reference="noise",
+        stages=["dip", "diffusion"],
         machine=machine(),
     )
-    return experiment
+    return experiments
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A suite names the axes it asks about as arguments; the profile fills them."""
-    axes = {"task", "architecture", "arm_at"} & set(metafunc.fixturenames)
-    if not axes or not metafunc.module.__name__.startswith("bench_"):
+    """A suite names the axes that it asks about as arguments; the profile fills them."""
+    names = metafunc.fixturenames
+    if "experiment" not in names:
         return
-    experiment = _experiment(metafunc.config)
-    p = experiment.profile
-    if "task" in axes:
-        metafunc.parametrize("task", p.tasks)
-    if "architecture" in axes:
-        metafunc.parametrize("architecture", p.architectures)
-    if "arm_at" in axes:
-        cells = experiment.cells()
-        metafunc.parametrize("arm_at", cells, ids=[cell_id(arm, budget) for arm, budget in cells])
+    experiments = _experiments(metafunc.config)
+    seeds = [f"seed{e.seed}" for e in experiments]
+    metafunc.parametrize("experiment", experiments, ids=seeds if len(seeds) > 1 else [""], scope="session")
+    first, p = experiments[0], experiments[0].profile
+    if "arm_at" in names:
+        cells = [(name, *cell) for name in p.tasks for cell in first.cells(name)]
+        metafunc.parametrize("arm_at", cells, ids=[f"{name}-{cell_id(arm, nfe)}" for name, arm, nfe in cells])
+    elif "t0_at" in names:
+        grid = [(t0, nfe) for t0 in p.grid_t0s for nfe in p.grid_budgets if nfe <= t0 + 1]
+        metafunc.parametrize("t0_at", grid, ids=[f"{p.tasks[0]}-t0-{t0}-at-{nfe}" for t0, nfe in grid])
+    elif "checkpoint" in names:
+        metafunc.parametrize("checkpoint", WEAKER if metafunc.config.getoption("denoiser") == "unet" else ())
+    elif "architecture" in names:
+        pairs = [(name, a) for name in p.tasks for a in p.architectures_for(name)]
+        metafunc.parametrize("task, architecture", pairs, ids=[f"{name}-{a}" for name, a in pairs])
 
 
 def cell_id(arm: Arm, budget: int) -> str:
@@ -104,16 +132,67 @@ def cell_id(arm: Arm, budget: int) -> str:
     return f"{arm.label.replace(' ', '-')}-at-{budget}" if budget else f"{arm.label.replace(' ', '-')}-alone"
 
 
-def _experiment(config: pytest.Config) -> Experiment:
-    if EXPERIMENT not in config.stash:
+def _experiments(config: pytest.Config) -> list[Experiment]:
+    if EXPERIMENTS not in config.stash:
         try:
-            config.stash[EXPERIMENT] = open_experiment(config)
+            config.stash[EXPERIMENTS] = open_experiments(config)
         except InputError as error:
             raise pytest.UsageError(str(error)) from error
-    return config.stash[EXPERIMENT]
+    return config.stash[EXPERIMENTS]
 
 
-@pytest.fixture(scope="session")
-def experiment(request: pytest.FixtureRequest) -> Experiment:
-    """The experiment of this session."""
-    return _experiment(request.config)
+@pytest.fixture
+def record_cell(record, experiment) -> Callable[..., None]:
+    """Adds a cell of the experiment to the run, as a record that every table and figure understands."""
+
+    def add(suite: str, task_name: str, arm: Arm, cell: Cell, group: str | None = None, **axes: object) -> None:
+        s, alone, leak = cell.setting, cell.nfe == 0, task(task_name).leak
+        record(
+            Record(
+                suite=suite,
+                group=group or task_name,
+                arm=f"{arm.label} alone" if alone else arm.label,
+                role="part" if alone and arm.role == "treatment" else arm.role,
+                family=arm.architecture,
+                budget=cell.nfe,
+                chosen=cell.chosen,
+                axes={
+                    "prior": arm.prior,
+                    "architecture": arm.architecture,
+                    "iterations": cell.iterations,
+                    "stopping": arm.stopping,
+                    "output": arm.output,
+                    "setting": "" if alone else describe(s),
+                    **asdict(s),
+                    **axes,
+                },
+                measures={
+                    name: Measure(m.unit, m.higher_is_better, m.kind, cell.scores[name])
+                    for name, m in metrics().items()
+                },
+                seconds=cell.seconds,
+                units={"dip": cell.iterations, "diffusion": cell.nfe},
+                memory=cell.memory,
+                validation=cell.validation,
+                repeat=experiment.seed,
+                leak=arm.leak if leak == "none" else leak,
+                seeds={"seed": experiment.seed, "derived from": "seed, task, purpose and image"},
+                items=experiment.images("test").keys,
+            )
+        )
+
+    return add
+
+
+def describe(s: Setting) -> str:
+    """A setting in a few words: ``t0 200, ddim eta 1 x5``."""
+    parts = [f"ddim eta {s.eta:g}" if s.sampler == "ddim" else s.sampler]
+    if s.travel > 1:
+        parts[0] += f" x{s.travel}"
+    if s.injection not in ("none", "raw"):
+        parts.insert(0, f"t0 {s.t0}")
+    if s.strength != 1:
+        parts.append(f"strength {s.strength:g}")
+    if not s.held:
+        parts.append("not held to y")
+    return ", ".join(parts)

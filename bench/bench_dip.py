@@ -1,7 +1,7 @@
 """What does fitting a Deep Image Prior cost, in seconds, throughput and memory, by architecture and task?"""
 
-from __future__ import annotations
-
+from dipddpm.dip import architecture as architecture_of
+from dipddpm.dip import flops
 from dipddpm.measure.record import Measure, Record
 
 
@@ -9,7 +9,9 @@ def bench_dip_fit(task, architecture, experiment, run_once, record):
     """One batch of images, one trajectory to the longest duration, snapshots on the way."""
     entry = experiment.fit_entry(task, architecture, run=run_once)
     n, longest = experiment.profile.images, experiment.profile.iterations[-1]
-    per_image = entry.info["seconds"][-1] / n
+    seconds = entry.info["seconds"][-1] / n
+    # Forward and backward take about three forward passes.
+    forward = flops(architecture_of(architecture), experiment.denoiser.size, experiment.width(architecture))
     record(
         Record(
             suite="DIP fit",
@@ -17,10 +19,17 @@ def bench_dip_fit(task, architecture, experiment, run_once, record):
             arm=architecture,
             role="stage",
             budget=longest,
-            axes={"iterations": longest, "parameters": entry.info["parameters"]},
-            measures={"seconds": Measure("s/image", False, "timing", [per_image])},
-            seconds={"dip": per_image},
-            units={"images": 1, "iterations": longest},
+            axes={"iterations": longest, "images": n, "parameters": entry.info["parameters"]},
+            measures={
+                "seconds": Measure("s/image", False, "timing", [seconds]),
+                "images / s": Measure("", True, "timing", [1 / seconds]),
+                "iterations / s": Measure("", True, "timing", [longest / seconds]),
+                "GFLOP / s": Measure("", True, "timing", [3 * forward * longest / seconds / 1e9]),
+                "forward MFLOP": Measure("", False, "structure", [forward / 1e6]),
+            },
+            seconds={"dip": seconds},
+            units={"dip": longest},
             memory={"dip": entry.memory},
+            repeat=experiment.seed,
         )
     )

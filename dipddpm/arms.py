@@ -6,61 +6,104 @@ from dataclasses import dataclass, replace
 
 from dipddpm.priors import priors
 from dipddpm.profiles import Profile
+from dipddpm.stopping import stopping_rules
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A prior, and for a prior that comes from a DIP its architecture ("" for none) and training duration."""
+    """A prior and how it enters; for a prior that comes from a DIP, also which DIP.
+
+    Attributes:
+        prior: name of the prior.
+        architecture: of the DIP; "" for a prior without one.
+        iterations: DIP training duration, or the longest that a stopping rule may take.
+        stopping: "fixed", or a stopping rule.
+        output: "last" or "ema" (a fixed duration only).
+        injection: how it enters; "" for the prior's own way.
+    """
 
     prior: str
     architecture: str = ""
     iterations: int = 0
+    stopping: str = "fixed"
+    output: str = "last"
+    injection: str = ""
 
     @property
     def label(self) -> str:
-        """How tables name it: ``dip skip 100``."""
-        return " ".join(str(part) for part in (self.prior, self.architecture, self.iterations) if part)
+        """How tables name it: ``dip skip 100``, ``dip skip es-wmv``, ``dip skip 100 raw``."""
+        duration = self.iterations if self.stopping == "fixed" else self.stopping
+        output = "" if self.output == "last" else self.output
+        return " ".join(str(p) for p in (self.prior, self.architecture, duration, output, self.injection) if p)
+
+    @property
+    def way(self) -> str:
+        """The injection it uses."""
+        return self.injection or priors()[self.prior].injection
 
     @property
     def uses_dip(self) -> bool:
         """It needs a DIP fit."""
         return priors()[self.prior].uses_dip
 
+    @property
+    def leak(self) -> str:
+        """What it saw that it must not, "none" for an honest arm."""
+        rule = stopping_rules().get(self.stopping)
+        return rule.leak if rule and rule.leak != "none" else priors()[self.prior].leak
 
-def arms(profile: Profile) -> list[Arm]:
-    """Every arm that a profile asks for: each registered prior, over architectures and durations where it has them."""
+    @property
+    def role(self) -> str:
+        """Its part in the comparison. A variation of the plain DIP start is an ablation, one that leaks a bound."""
+        if self.leak != "none":
+            return "bound"
+        varied = self.stopping != "fixed" or self.output != "last" or self.injection
+        return "ablation" if varied else priors()[self.prior].role
+
+
+def arms(profile: Profile, task: str) -> list[Arm]:
+    """Every arm that a profile asks for on a task: each registered prior, over the architectures and durations."""
+    architectures, longest = profile.architectures_for(task), profile.iterations[-1]
+    ablated = architectures if profile.ablate_each else architectures[:1]
     listed: list[Arm] = []
     for name, prior in priors().items():
         if not prior.uses_dip:
             listed.append(Arm(name))
         elif name == "untrained":
-            listed += [Arm(name, architecture, 0) for architecture in profile.architectures]
+            listed += [Arm(name, architecture) for architecture in architectures]
         elif prior.role == "treatment":
-            listed += [Arm(name, a, i) for a in profile.architectures for i in profile.iterations]
-        else:  # an ablation of the fitted DIP: at the longest duration, where there is most to lose
-            listed += [Arm(name, architecture, profile.iterations[-1]) for architecture in profile.architectures]
-    order = {"control": 0, "treatment": 1, "ablation": 2, "bound": 3}
-    return sorted(listed, key=lambda arm: order[priors()[arm.prior].role])
+            listed += [Arm(name, a, i) for a in architectures for i in profile.iterations]
+            for a in ablated:
+                listed += [Arm(name, a, longest, stopping=rule) for rule in stopping_rules()]
+                listed += [Arm(name, a, longest, output="ema"), Arm(name, a, longest, injection="raw")]
+        else:  # at the longest duration, where there is most to lose
+            listed += [Arm(name, architecture, longest) for architecture in ablated]
+    order = ("control", "treatment", "ablation", "bound")
+    return sorted(listed, key=lambda arm: order.index(arm.role))
 
 
 def budgets(arm: Arm, profile: Profile) -> list[int]:
     """Budgets (network evaluations) that an arm runs at. 0 is the prior alone, without diffusion."""
-    role = priors()[arm.prior].role
-    alone = [0] if role in ("treatment", "control") and priors()[arm.prior].injection != "none" else []
-    longer = profile.control_budgets if role == "control" else ()
-    return [*alone, *profile.budgets, *longer]
+    if arm.way == "none":
+        return [*profile.budgets, *profile.noise_budgets]
+    if arm.role in ("treatment", "control") or arm.stopping != "fixed" or arm.output != "last":
+        return [0, *profile.budgets]
+    return list(profile.budgets)
 
 
 def tuned_as(arm: Arm, profile: Profile) -> Arm:
-    """The arm whose validation runs choose the setting of this one.
+    """The arm whose validation runs choose the setting of this one: itself, with four exceptions.
 
-    Itself, but: the shuffled DIP and the oracle run with the setting of the longest DIP, since they ask what the very
-    same procedure does with a wrong and with a perfect prior; and one architecture serves all unless the profile
-    tunes each.
+    Variations of a fitted DIP (another DIP's output, another stopping rule or output) and the oracle run with the
+    setting of the plain DIP of the longest duration, since they ask what the very same procedure does with another mu.
+    The mean colour and bicubic controls share the search of the blur. Unless the profile tunes each, the first
+    architecture's settings serve all, published width or matched.
     """
-    prior = priors()[arm.prior]
-    if prior.role == "bound" or arm.prior == "shuffled":
-        arm = Arm("dip", arm.architecture or profile.architectures[0], profile.iterations[-1])
-    if arm.architecture and not profile.tune_each:
-        arm = replace(arm, architecture=profile.architectures[0])
+    first = profile.architectures[0]
+    if arm.prior in ("mean_colour", "bicubic"):
+        return Arm("blur")
+    if arm.prior in ("shuffled", "oracle") or arm.stopping != "fixed" or arm.output != "last":
+        arm = Arm("dip", arm.architecture or first, profile.iterations[-1], injection=arm.injection)
+    if arm.uses_dip and not profile.tune_each:
+        arm = replace(arm, architecture=first)
     return arm

@@ -1,7 +1,7 @@
 """The experiment: which fits, tunings and cells there are, and how one follows from another.
 
 Each is asked for by what it is and computed at most once: ``memo`` finds it by its content if it was computed before,
-in this session or any earlier one. Nothing here knows how results are timed, stored or printed.
+in this session or any earlier one. Nothing here knows how results are stored or printed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from torch import Tensor
 
 from dipddpm import dip, fitting, injection, metrics, priors, restore, sampling, tasks, tuning
 from dipddpm.arms import Arm, arms, budgets, tuned_as
-from dipddpm.data import Dataset, to_float
+from dipddpm.data import Dataset, Split, to_float
 from dipddpm.denoisers import Denoiser
 from dipddpm.fitting import DipFit, fit_dip
 from dipddpm.priors import Evidence
 from dipddpm.profiles import Profile
 from dipddpm.rng import ImageRng, image_keys
+from dipddpm.stopping import StoppingRule, stopping_rule, stopping_rules
 from dipddpm.tasks import Observation
-from dipddpm.tuning import Tuned, candidates, tune
+from dipddpm.tuning import Tuned, candidates, draw_trials, tune
 
 Run = Callable[[Callable[[], None]], object]
-DIP_OUTPUT = "last"
+
+
+def _direct(work: Callable[[], None]) -> None:
+    work()
 
 
 class Entry(Protocol):
@@ -67,34 +71,32 @@ class Cell:
 
     Attributes:
         scores: {metric: one value an image}.
-        seconds: wall-clock an image by stage ("dip", "diffusion").
-        nfe: network evaluations an image that happened.
-        setting: how the diffusion was run; validation: its mean PSNR on the validation images, None for a prior alone.
-        best_budget: of all budgets that the arm runs at, this one was best on the validation images.
-        fresh: computed just now.
+        x_hat: (N, 3, H, W) in [-1, 1].
+        seconds: wall-clock an image by stage ("dip", "diffusion"); memory: peak bytes added by stage.
+        iterations: DIP iterations an image that were paid for; nfe: network evaluations an image that happened.
+        setting: how the diffusion was run; validation: its mean PSNR on the validation images, None for a DIP alone.
+        chosen: of all budgets that the arm runs at, this one was best on the validation images.
     """
 
     scores: Mapping[str, list[float]]
+    x_hat: Tensor
     seconds: Mapping[str, float]
     memory: Mapping[str, int]
+    iterations: float
     nfe: int
     setting: restore.Setting
     validation: float | None
-    best_budget: bool
-    fresh: bool
-
-
-def _direct(work: Callable[[], None]) -> None:
-    work()
+    chosen: bool
 
 
 class Experiment:
-    """The restoration experiment of one profile on one data set with one denoiser.
+    """The restoration experiment of one profile on one data set with one denoiser and one seed.
 
     Args:
         memo: finds or computes and stores.
+        seed: of the observations, the fits and the samples on the test images.
+        tuning_seed: of those on the validation images; the same for all repeats, so that they share the settings.
         clock: seconds; should wait for the device.
-        progress: told in words what is being computed.
     """
 
     def __init__(
@@ -105,118 +107,187 @@ class Experiment:
         memo: Memo,
         *,
         seed: int = 0,
+        tuning_seed: int = 0,
         device: torch.device | str = "cpu",
         clock: Callable[[], float] = time.perf_counter,
-        progress: Callable[[str], object] = lambda text: None,
     ):
         self.profile, self.dataset, self.denoiser, self.memo = profile, dataset, denoiser, memo
-        self.seed, self.device, self.clock, self.progress = seed, torch.device(device), clock, progress
+        self.seeds: Mapping[Split, int] = {"test": seed, "validation": tuning_seed}
+        self.seed, self.device, self.clock = seed, torch.device(device), clock
         self.images = cache(self._images)
         self.observation = cache(self._observation)
         self.fit = cache(self._fit)
         self.tuned = cache(self._tuned)
         self._warm = cache(self._warm_up)
 
-    def _images(self, split: str) -> Images:
+    @cache  # noqa: B019 (an experiment lives as long as its session)
+    def with_denoiser(self, denoiser: Denoiser) -> Experiment:
+        """The same experiment with another denoiser; the DIP fits, which know nothing of it, are found again."""
+        return Experiment(
+            self.profile, self.dataset, denoiser, self.memo,
+            seed=self.seed, tuning_seed=self.seeds["validation"], device=self.device, clock=self.clock,
+        )  # fmt: skip
+
+    # What is there to be restored
+
+    def _images(self, split: Split) -> Images:
         count = self.profile.images if split == "test" else self.profile.validation_images
-        pixels = self.dataset.sample(split, count)  # type: ignore[arg-type]
+        pixels = self.dataset.sample(split, count)
         return Images(to_float(pixels).to(self.device), tuple(image_keys(pixels)))
 
-    def rng(self, split: str, task: str, purpose: str) -> ImageRng:
+    def rng(self, split: Split, task: str, purpose: str, device: torch.device | str | None = None) -> ImageRng:
         """The generators of a split's images for a purpose. The arm has no say: all arms draw the same."""
-        return ImageRng.for_images(self.images(split).keys, self.seed, task, purpose, device=self.device)
+        keys = self.images(split).keys
+        return ImageRng.for_images(keys, self.seeds[split], task, purpose, device=device or self.device)
 
-    def _observation(self, task: str, split: str) -> Observation:
-        rng = ImageRng.for_images(self.images(split).keys, self.seed, task, "observe")
-        return tasks.task(task).observe(self.images(split).x_0.cpu(), rng).to(self.device)
+    def _observation(self, task: str, split: Split) -> Observation:
+        x_0 = self.images(split).x_0.cpu()
+        return tasks.task(task).observe(x_0, self.rng(split, task, "observe", "cpu")).to(self.device)
 
-    def durations(self, split: str) -> list[int]:
-        """Iterations at which a fit is snapshot."""
-        return [0, *self.profile.iterations]
+    def _base(self, task: str, split: Split) -> dict:
+        """What decides every result: images, their seeds, the task."""
+        return {"images": self.images(split).keys, "size": self.denoiser.size, "seed": self.seeds[split], "task": task}
 
-    def _base(self, task: str, split: str) -> dict:
-        """What decides every result: images, seeds, task."""
-        return {"images": self.images(split).keys, "size": self.denoiser.size, "seed": self.seed, "task": task}
+    # Deep Image Priors
 
-    def _fit_config(self, task: str, architecture: str, split: str) -> dict:
-        return self._base(task, split) | {"architecture": architecture, "iterations": self.durations(split)}
+    def _fit_config(self, task: str, architecture: str, split: Split) -> dict:
+        rules = list(stopping_rules()) if split == "test" else []
+        iterations = [0, *self.profile.iterations]
+        return self._base(task, split) | {"architecture": architecture, "iterations": iterations, "rules": rules}
 
-    def fit_entry(self, task: str, architecture: str, split: str = "test", run: Run = _direct) -> Entry:
+    def width(self, architecture: str) -> int | None:
+        """The width that an architecture is built with: None, its published one, or for ``name:matched`` the one that
+        has as many parameters as the profile's first architecture."""
+        return dip.width_for(architecture, self.denoiser.size, self.profile.architectures[0])
+
+    def fit_entry(self, task: str, architecture: str, split: Split = "test", run: Run = _direct) -> Entry:
         """The DIP fit of an architecture to a split's observations, with the time and memory it took."""
+        config, network = self._fit_config(task, architecture, split), dip.architecture(architecture)
 
         def compute() -> tuple[dict, dict]:
+            rules = [stopping_rule(name) for name in config["rules"]]
             fit = fit_dip(
-                dip.architecture(architecture),
+                network,
                 self.observation(task, split),
                 self.rng(split, task, "dip"),
-                iterations=self.durations(split),
+                iterations=config["iterations"],
                 size=self.denoiser.size,
+                width=self.width(architecture),
+                rules=[self._watching(rule, split) for rule in rules],
                 clock=self.clock,
             )
             arrays = {"last": fit.last, "ema": fit.ema, "loss": fit.loss}
+            for name, (mu, charged) in fit.stopped.items():
+                arrays |= {f"{name} mu": mu, f"{name} charged": charged}
             return {"iterations": fit.iterations, "seconds": fit.seconds, "parameters": fit.parameters}, arrays
 
-        sources = [fitting, dip.architecture(architecture), type(tasks.task(task))]
-        self.progress(f"DIP {architecture} on {task}, {split} images")
-        return self.memo("fits", self._fit_config(task, architecture, split), sources, compute, run)
+        rules = [stopping_rule(name) for name in config["rules"]]
+        return self.memo("fits", config, [fitting, network, type(tasks.task(task)), *rules], compute, run)
 
-    def _fit(self, task: str, architecture: str, split: str = "test") -> DipFit:
+    def _watching(self, rule: type[StoppingRule], split: Split) -> StoppingRule:
+        """A rule for the longest duration. Only one that declares that it leaks is shown the photographs."""
+        return rule(self.profile.iterations[-1], self.images(split).x_0 if rule.leak != "none" else None)
+
+    def _fit(self, task: str, architecture: str, split: Split = "test") -> DipFit:
         entry = self.fit_entry(task, architecture, split)
-        info = dict(entry.info)
-        return DipFit(tuple(info["iterations"]), **entry.tensors, seconds=tuple(info["seconds"]),
-                      parameters=info["parameters"])  # fmt: skip
+        stored, info = entry.tensors, entry.info
+        names = [name.removesuffix(" mu") for name in stored if name.endswith(" mu")]
+        return DipFit(
+            iterations=tuple(info["iterations"]),
+            last=stored["last"],
+            ema=stored["ema"],
+            loss=stored["loss"],
+            seconds=tuple(info["seconds"]),
+            parameters=info["parameters"],
+            stopped={name: (stored[f"{name} mu"], stored[f"{name} charged"]) for name in names},
+        )
 
-    def mu(self, arm: Arm, task: str, split: str = "test") -> Tensor | None:
-        """The prior image of an arm. Only a prior that declares ``clean-target`` is shown the photographs."""
-        prior = priors.prior(arm.prior)
-        fitted = self.fit(task, arm.architecture, split).mu(arm.iterations, DIP_OUTPUT) if arm.uses_dip else None
-        x_0 = self.images(split).x_0 if prior.leak == "clean-target" else None
+    def mu(self, arm: Arm, task: str, split: Split = "test") -> Tensor | None:
+        """The prior image of an arm. Only a prior that declares that it leaks is shown the photographs."""
+        prior, fitted = priors.prior(arm.prior), None
+        if arm.uses_dip:
+            fitted = self.fit(task, arm.architecture, split).mu(arm.iterations, arm.output, arm.stopping)
+        x_0 = self.images(split).x_0 if prior.leak != "none" else None
         return prior.mu(Evidence(self.observation(task, split), fitted, x_0))
+
+    # Arms and their settings
+
+    def cells(self, task: str) -> list[tuple[Arm, int]]:
+        """Every arm that makes sense for a task, at every budget that it runs at."""
+        observation = self.observation(task, "test")
+        able = [arm for arm in arms(self.profile, task) if priors.prior(arm.prior).applies(observation)]
+        return [(arm, budget) for arm in able for budget in budgets(arm, self.profile)]
+
+    def settings(self, arm: Arm, task: str, budget: int) -> list[restore.Setting]:
+        """The settings that an arm tries at a budget; the number is the same for every arm."""
+        p, way, observation = self.profile, injection.injection(arm.way), self.observation(task, "validation")
+        noisy = observation.consistency == "proximal"
+        grid = candidates(
+            budget,
+            arm.way,
+            way.t0s(self.denoiser.schedule, observation.sigma, p.t0s),
+            p.solvers if way.uses_mu else p.noise_solvers,
+            p.strengths if noisy else (1.0,),
+            # The exact start needs no y after it, and is run both ways.
+            (True, False) if arm.way == "matched" else (True,),
+        )
+        return draw_trials(grid, p.trials, task, budget)
 
     def _tuned(self, arm: Arm, task: str, budget: int) -> Tuned:
         """The setting that an arm runs with at a budget, chosen on validation images."""
         arm = tuned_as(arm, self.profile)
-        p, way = self.profile, priors.priors()[arm.prior].injection
-        etas, travels = (p.noise_etas, p.noise_travels) if way == "none" else (p.etas, p.travels)
-        t0s: Sequence[int] = p.t0s
-        if budget > p.budgets[-1] and way != "none":
-            t0s = [self.tuned(arm, task, p.budgets[-1]).setting.t0 or 0]  # long runs are dear to tune
-        settings = candidates(budget, way, t0s, etas, travels)
+        settings = self.settings(arm, task, budget)
 
         def compute() -> tuple[dict, dict]:
             self._warm("validation")
-            seeds = self.rng("validation", task, "sample").seeds
-            best = tune(self.denoiser, self.observation(task, "validation"), self.images("validation").x_0,
-                        self.mu(arm, task, "validation"), settings, seeds)  # fmt: skip
+            seeds, x_0 = self.rng("validation", task, "sample").seeds, self.images("validation").x_0
+            mu, observation = self.mu(arm, task, "validation"), self.observation(task, "validation")
+            best = tune(self.denoiser, observation, x_0, mu, settings, seeds)
             return {"setting": asdict(best.setting), "validation": best.validation}, {}
 
-        fit = self._fit_config(task, arm.architecture, "validation") if arm.architecture else None
-        config = self._base(task, "validation") | {
-            "arm": asdict(arm), "fit": fit, "denoiser": self.denoiser.fingerprint, "output": DIP_OUTPUT,
-            "settings": [asdict(setting) for setting in settings],
-        }  # fmt: skip
-        self.progress(f"tuning {arm.label} on {task} at {budget} NFE")
-        found = self.memo("tunings", config, [*self._sources(arm, task, way), tuning], compute)
+        config = self._cell_config(arm, task, "validation") | {"settings": [asdict(setting) for setting in settings]}
+        found = self.memo("tunings", config, [*self._sources(arm, task), tuning], compute)
         return Tuned(restore.Setting(**found.info["setting"]), found.info["validation"])
 
-    def _sources(self, arm: Arm, task: str, way: str) -> list[object]:
+    def _cell_config(self, arm: Arm, task: str, split: Split) -> dict:
+        fit = self._fit_config(task, arm.architecture, split) if arm.architecture else None
+        return self._base(task, split) | {"arm": asdict(arm), "fit": fit, "denoiser": self.denoiser.fingerprint}
+
+    def _sources(self, arm: Arm, task: str) -> list[object]:
         """The code that decides a cell, variants by name."""
         network = [fitting, dip.architecture(arm.architecture)] if arm.architecture else []
-        variants = [priors.priors()[arm.prior], injection.injections()[way], type(tasks.task(task))]
-        return [restore, sampling, type(self.denoiser), *metrics.metrics().values(), *variants, *network]
+        variants = [priors.priors()[arm.prior], injection.injections()[arm.way], type(tasks.task(task))]
+        rules = [stopping_rules()[arm.stopping]] if arm.stopping != "fixed" else []
+        return [restore, sampling, type(self.denoiser), *metrics.metrics().values(), *variants, *network, *rules]
 
     def best_budget(self, arm: Arm, task: str) -> int:
         """The budget, of those the arm runs at, at which it did best on the validation images."""
         tried = [budget for budget in budgets(arm, self.profile) if budget]
         return max(tried, key=lambda budget: self.tuned(arm, task, budget).validation)
 
+    # Cells
+
     def cell(self, task: str, arm: Arm, budget: int, run: Run = _direct) -> Cell:
-        """Run one arm at one budget on the test images and score it."""
+        """Run one arm at one budget on the test images, with the setting tuned for it, and score it."""
         setting, validation = restore.Setting(0), None
-        if budget or not arm.uses_dip:  # a DIP alone has nothing to tune; its validation fit is not worth its seconds
+        if budget or not arm.uses_dip:  # a DIP alone has nothing to tune
             tuned = self.tuned(arm, task, budget)
             setting, validation = tuned.setting, tuned.validation
+        chosen = budget == 0 or budget == self.best_budget(arm, task)
+        return self.cell_with(task, arm, setting, run, validation, chosen)
+
+    def cell_with(
+        self,
+        task: str,
+        arm: Arm,
+        setting: restore.Setting,
+        run: Run = _direct,
+        validation: float | None = None,
+        chosen: bool = False,
+    ) -> Cell:
+        """Run one arm on the test images with a setting of the caller's."""
         mu, x_0, observation = self.mu(arm, task), self.images("test").x_0, self.observation(task, "test")
+        n = len(x_0)
 
         def compute() -> tuple[dict, dict]:
             rng = self.rng("test", task, "sample")
@@ -225,29 +296,20 @@ class Experiment:
             seconds = self.clock() - started
             return {"scores": restore.score(x_hat, x_0), "nfe": nfe, "seconds": seconds}, {"x_hat": x_hat}
 
-        fit = self._fit_config(task, arm.architecture, "test") if arm.architecture else None
-        config = self._base(task, "test") | {
-            "arm": asdict(arm), "fit": fit, "setting": asdict(setting), "output": DIP_OUTPUT,
-            "denoiser": self.denoiser.fingerprint if budget else None,
-        }  # fmt: skip
         self._warm("test")
-        entry = self.memo("cells", config, self._sources(arm, task, setting.injection), compute, run)
-        n = len(x_0)
-        seconds, memory = {}, {}
+        config = self._cell_config(arm, task, "test") | {"setting": asdict(setting)}
+        entry = self.memo("cells", config, self._sources(arm, task), compute, run)
+        seconds, memory, iterations = {"diffusion": entry.info["seconds"] / n}, {"diffusion": entry.memory}, 0.0
         if arm.uses_dip:
-            fitted = self.fit_entry(task, arm.architecture)
-            seconds["dip"] = self.fit(task, arm.architecture).seconds_at(arm.iterations) / n
-            memory["dip"] = fitted.memory
-        seconds["diffusion"], memory["diffusion"] = entry.info["seconds"] / n, entry.memory
+            fit = self.fit(task, arm.architecture)
+            iterations = fit.charged(arm.iterations, arm.stopping)
+            seconds["dip"] = fit.seconds_for(iterations) / n
+            memory["dip"] = self.fit_entry(task, arm.architecture).memory
         return Cell(
-            entry.info["scores"], seconds, memory, entry.info["nfe"], setting, validation,
-            bool(budget) and budget == self.best_budget(arm, task), entry.fresh,
+            entry.info["scores"], entry.tensors["x_hat"], seconds, memory, iterations, entry.info["nfe"], setting,
+            validation, chosen,
         )  # fmt: skip
 
-    def cells(self) -> list[tuple[Arm, int]]:
-        """Every arm at every budget that it runs at; each task runs them all."""
-        return [(arm, budget) for arm in arms(self.profile) for budget in budgets(arm, self.profile)]
-
-    def _warm_up(self, split: str) -> None:
+    def _warm_up(self, split: Split) -> None:
         """One unmeasured evaluation at the shape of a split, so that the first timed cell does not pay for start-up."""
         self.denoiser.eps(torch.zeros_like(self.images(split).x_0), 0)

@@ -6,9 +6,10 @@ theta* = argmin || A f_theta(z + xi) - y ||^2, xi ~ N(0, sigma_p^2 I)   (Ulyanov
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import InputError
 from dipddpm.rng import ImageRng
 from dipddpm.stacking import stack
+from dipddpm.stopping import StoppingRule
 from dipddpm.tasks import Observation
 
 
@@ -29,8 +31,10 @@ class DipFit:
         ema: (S, N, 3, H, W), running average of the outputs seen while fitting (with input noise).
         loss: (S, N), mean squared error of A f(z) against y.
         seconds: wall-clock for the whole batch from the start to each duration, building the networks included and
-            taking the snapshots excluded.
+            taking snapshots and watching for a stop excluded.
         parameters: number of weights an image.
+        stopped: {rule: (mu, charged)}, the iterate that a stopping rule kept, (N, 3, H, W), and the iterations that it
+            took to decide, (N,).
     """
 
     iterations: tuple[int, ...]
@@ -39,14 +43,21 @@ class DipFit:
     loss: Tensor
     seconds: tuple[float, ...]
     parameters: int
+    stopped: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def mu(self, iterations: int, output: str = "ema") -> Tensor:
-        """The prior (N, 3, H, W) after a duration; ``output`` is "last" or "ema"."""
+    def mu(self, iterations: int, output: str = "last", stopping: str = "fixed") -> Tensor:
+        """The prior (N, 3, H, W): ``output`` ("last" or "ema") after a duration, or what a stopping rule kept."""
+        if stopping != "fixed":
+            return self.stopped[stopping][0]
         return getattr(self, output)[self.iterations.index(iterations)]
 
-    def seconds_at(self, iterations: int) -> float:
-        """Wall-clock seconds for the batch up to a duration."""
-        return self.seconds[self.iterations.index(iterations)]
+    def charged(self, iterations: int, stopping: str = "fixed") -> float:
+        """Iterations that had to run, mean over images: the duration, or what a stopping rule needed to decide."""
+        return float(iterations) if stopping == "fixed" else float(self.stopped[stopping][1].float().mean())
+
+    def seconds_for(self, iterations: float) -> float:
+        """Wall-clock seconds for the batch up to a number of iterations, linear between snapshots."""
+        return float(np.interp(iterations, self.iterations, self.seconds))
 
 
 def fit_dip(
@@ -60,6 +71,7 @@ def fit_dip(
     lr: float | None = None,
     input_noise: float = 1 / 30,
     ema_decay: float = 0.99,
+    rules: Sequence[StoppingRule] = (),
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], object] = lambda iteration: None,
 ) -> DipFit:
@@ -75,6 +87,7 @@ def fit_dip(
     Args:
         rng: one generator an image, on the device that the fit runs on.
         iterations: durations to snapshot; the fit runs to the longest.
+        rules: stopping rules that watch the trajectory; they change nothing of it.
         clock: seconds; a clock that synchronises the device makes ``seconds`` true on a GPU.
         progress: called with the number of iterations done, about fifty times.
 
@@ -87,7 +100,7 @@ def fit_dip(
     if len(rng) != len(observation.y):
         raise InputError(f"{len(rng)} generators for {len(observation.y)} images")
 
-    started, snapshot_seconds = clock(), 0.0
+    started, aside = clock(), 0.0
     network, z = build(architecture, rng, size, width)
     optimizer = torch.optim.Adam(network.parameters(), lr=lr or architecture.lr, fused=True)
     average, weight = torch.zeros(len(z), 3, size, size, device=z.device), 0.0
@@ -99,25 +112,32 @@ def fit_dip(
     for done in range(durations[-1] + 1):
         if done in durations:
             reached = clock()
-            seconds.append(reached - started - snapshot_seconds)
+            seconds.append(reached - started - aside)
             with torch.no_grad():
                 image = network(z)
             last.append(image)
             ema.append(average / weight if done else image)
             losses.append(misfit(image))
-            snapshot_seconds += clock() - reached
+            aside += clock() - reached
         if done == durations[-1]:
             break
         output = network(z + input_noise * rng.randn(*z.shape[1:]))
         optimizer.zero_grad(set_to_none=True)
         misfit(output).sum().backward()
         optimizer.step()
-        average.lerp_(output.detach(), 1 - ema_decay)
+        output = output.detach()
+        average.lerp_(output, 1 - ema_decay)
         weight = ema_decay * weight + 1 - ema_decay
+        watching = clock()
+        for rule in rules:
+            rule.see(done + 1, output)
+        aside += clock() - watching
         if done % max(1, durations[-1] // 50) == 0:
             progress(done)
     parameters = sum(p.numel() for p in network.parameters()) // len(z)
-    return DipFit(durations, torch.stack(last), torch.stack(ema), torch.stack(losses), tuple(seconds), parameters)
+    stopped = {rule.name: (rule.mu, rule.charged) for rule in rules}
+    outputs = torch.stack(last), torch.stack(ema), torch.stack(losses)
+    return DipFit(durations, *outputs, tuple(seconds), parameters, stopped)
 
 
 def build(

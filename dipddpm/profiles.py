@@ -1,11 +1,24 @@
-"""Profiles: how much of every axis a run covers. The command line picks one; everything else is derived."""
+"""Profiles: how much of every axis a run covers. The command line picks one, and may override any axis of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
+from dipddpm.errors import InputError
 from dipddpm.registry import choose
+
+Solver = tuple[str, float, int]
+"""(sampler, eta, time travel)."""
+
+EVERY_ARCHITECTURE = ("skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
+# A start from noise has no t0 to tune; so that its search is not the smaller one, it has more solvers to try.
+START_SOLVERS: tuple[Solver, ...] = (("ddim", 0.0, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1))
+NOISE_SOLVERS: tuple[Solver, ...] = (
+    *(("ddim", eta, 1) for eta in (0.0, 0.5, 0.85, 1.0)),
+    *(("ddim", 1.0, travel) for travel in (2, 5, 10)),
+    ("dpmpp_2m", 0.0, 1),
+)
 
 
 @dataclass(frozen=True)
@@ -13,13 +26,20 @@ class Profile:
     """The axes of the experiment.
 
     Attributes:
-        images: test images; validation_images: images that settings are chosen on.
+        images: test images; validation_images: images that settings are chosen on; seeds: repeats of everything.
+        tasks: the first is the one that the ablations run on.
+        architectures: DIP architectures on the first task; ``name:matched`` is the width that has as many parameters
+            as the first architecture. few_architectures: those on the other tasks.
         iterations: DIP training durations besides 0, ascending.
-        budgets: network evaluations that every arm is run at, each an independent run.
-        control_budgets: further budgets for the controls, which the price of a DIP would buy them.
-        t0s: steps that a start may enter at; etas, travels: solver settings of a start.
-        noise_etas, noise_travels: the same for the start from noise, which gets as many candidates.
+        budgets: network evaluations that every arm runs at, each an independent run.
+        noise_budgets: further budgets for the start from noise: what the price of a DIP would buy it.
+        t0s: steps that a start may enter at; solvers: what it may run with; noise_solvers: the same from noise.
+        strengths: of the proximal data consistency, where y is noisy.
+        trials: settings that each arm tries at each budget, drawn from its grid; the same number for every arm.
         tune_each: tune every architecture by itself; else the first one's settings serve all.
+        ablations: what is varied on the first architecture alone (``full``: on each).
+        grid_t0s, grid_budgets: axes of the t0 by K grid.
+        batch_sizes: of the throughput suite.
     """
 
     name: str
@@ -29,14 +49,66 @@ class Profile:
     architectures: tuple[str, ...]
     iterations: tuple[int, ...]
     budgets: tuple[int, ...]
-    control_budgets: tuple[int, ...]
-    t0s: tuple[int, ...] = (150, 350, 600)
-    etas: tuple[float, ...] = (0.0, 1.0)
-    travels: tuple[int, ...] = (1, 5)
-    noise_etas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.7, 0.85, 1.0)
-    noise_travels: tuple[int, ...] = (1, 2, 5, 10)
+    noise_budgets: tuple[int, ...]
+    few_architectures: tuple[str, ...] = ()
+    seeds: int = 1
+    t0s: tuple[int, ...] = (75, 200, 400, 650)
+    solvers: tuple[Solver, ...] = START_SOLVERS
+    noise_solvers: tuple[Solver, ...] = NOISE_SOLVERS
+    strengths: tuple[float, ...] = (1.0, 4.0)
+    trials: int = 8
     tune_each: bool = False
+    ablate_each: bool = False
+    grid_t0s: tuple[int, ...] = (50, 150, 300, 500, 750)
+    grid_budgets: tuple[int, ...] = (1, 5, 20)
+    batch_sizes: tuple[int, ...] = (1, 16, 64)
 
+    def architectures_for(self, task: str) -> tuple[str, ...]:
+        """DIP architectures that run on a task."""
+        return self.architectures if task == self.tasks[0] else (self.few_architectures or self.architectures)
+
+    def override(self, axes: Sequence[str]) -> Profile:
+        """The profile with axes replaced, each as ``name=value,value``; names are those of :data:`AXES`.
+
+        Raises:
+            InputError: no such axis, or values of another type.
+        """
+        changed: dict[str, object] = {}
+        for text in axes:
+            name, equals, values = text.partition("=")
+            if not equals:
+                raise InputError(f"--axis {text!r}: write NAME=VALUE,VALUE with NAME from {', '.join(AXES)}")
+            field_name = AXES[choose("axis", name, AXES)]
+            old = getattr(self, field_name)
+            kind = type(old[0]) if isinstance(old, tuple) else type(old)
+            try:
+                parsed = [kind(value) for value in values.split(",")]
+            except ValueError as error:
+                raise InputError(f"--axis {text!r}: every value must be {kind.__name__}") from error
+            changed[field_name] = tuple(parsed) if isinstance(old, tuple) else parsed[0]
+        for name in ("iterations", "budgets", "noise_budgets"):
+            if name in changed:
+                changed[name] = tuple(sorted(set(changed[name]) - {0}))  # type: ignore[call-overload]
+        return replace(self, **changed)  # type: ignore[arg-type]
+
+
+AXES: Mapping[str, str] = {
+    "task": "tasks",
+    "dip.architecture": "architectures",
+    "dip.iterations": "iterations",
+    "nfe": "budgets",
+    "noise.nfe": "noise_budgets",
+    "t0": "t0s",
+    "strength": "strengths",
+    "trials": "trials",
+    "images": "images",
+    "validation_images": "validation_images",
+    "seeds": "seeds",
+    "grid.t0": "grid_t0s",
+    "grid.nfe": "grid_budgets",
+    "batch": "batch_sizes",
+}
+assert set(AXES.values()) <= {field.name for field in fields(Profile)}
 
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
@@ -45,41 +117,54 @@ PROFILES: Mapping[str, Profile] = {
             name="smoke",
             images=8,
             validation_images=4,
-            tasks=("inpaint", "super_resolution"),
-            architectures=("skip", "deep_decoder", "conv_decoder"),
+            tasks=("inpaint", "super_resolution", "denoise_25"),
+            architectures=EVERY_ARCHITECTURE,
+            few_architectures=("skip",),
             iterations=(20,),
             budgets=(1, 5),
-            control_budgets=(20,),
-            t0s=(350,),
-            noise_etas=(0.0, 1.0),
-            noise_travels=(1, 5),
+            noise_budgets=(20,),
+            t0s=(200, 500),
+            trials=2,
+            grid_t0s=(200, 500),
+            grid_budgets=(1, 5),
+            batch_sizes=(1, 16),
         ),
         Profile(
             name="quick",
-            images=16,
-            validation_images=8,
-            tasks=("inpaint", "super_resolution"),
-            architectures=("skip", "deep_decoder", "conv_decoder"),
-            iterations=(25, 100, 400),
-            budgets=(1, 2, 5, 10, 20),
-            control_budgets=(50, 100),
+            images=12,
+            validation_images=6,
+            tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
+            architectures=(*EVERY_ARCHITECTURE, "deep_decoder:matched", "conv_decoder:matched"),
+            few_architectures=("skip", "deep_decoder"),
+            iterations=(50, 200),
+            budgets=(1, 5, 20),
+            noise_budgets=(100,),
+            trials=6,
         ),
         Profile(
             name="full",
             images=256,
             validation_images=64,
-            tasks=("inpaint", "super_resolution"),
-            architectures=("skip", "deep_decoder", "conv_decoder"),
+            seeds=3,
+            tasks=(
+                "inpaint", "inpaint_50", "inpaint_box", "super_resolution", "super_resolution_x4",
+                "denoise_15", "denoise_25", "denoise_50", "reconstruction",
+            ),
+            architectures=(*EVERY_ARCHITECTURE, *(f"{name}:matched" for name in EVERY_ARCHITECTURE[1:])),
             iterations=(25, 50, 100, 200, 400, 800, 1600, 3200),
             budgets=(1, 2, 5, 10, 20, 50, 100),
-            control_budgets=(200, 500, 1000),
+            noise_budgets=(200, 500, 1000),
             t0s=(50, 100, 150, 250, 350, 475, 600, 800),
-            etas=(0.0, 0.85, 1.0),
-            travels=(1, 2, 5, 10),
+            strengths=(0.5, 1.0, 2.0, 4.0, 8.0),
+            trials=24,
             tune_each=True,
+            ablate_each=True,
+            grid_t0s=(25, 50, 100, 150, 250, 350, 475, 600, 800),
+            grid_budgets=(1, 2, 5, 10, 20, 50),
+            batch_sizes=(1, 16, 64, 256, 1024),
         ),
     )
-}
+}  # fmt: skip
 
 
 def profile(name: str) -> Profile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -12,8 +13,7 @@ from dipddpm.errors import InputError
 from dipddpm.injection import injection
 from dipddpm.metrics import metrics
 from dipddpm.rng import ImageRng
-from dipddpm.sampling import sample_ddim
-from dipddpm.schedule import Schedule
+from dipddpm.sampling import SAMPLERS, sample_ddim
 from dipddpm.tasks import Observation
 
 
@@ -24,22 +24,26 @@ class Setting:
     Attributes:
         nfe: network evaluations an image; 0 means no diffusion at all, the prior is the answer.
         injection: how the prior enters.
-        t0: the step it enters at (ignored by ``none``, which starts at T - 1).
-        eta: 0 deterministic DDIM, 1 ancestral DDPM.
+        t0: the step it enters at.
+        sampler: ``ddim``, ``ddpm`` or ``dpmpp_2m``.
+        eta: of DDIM: 0 deterministic, 1 ancestral.
         travel: passes over each step (time travel); divides ``nfe``.
+        strength: of the proximal data consistency, where y is noisy.
+        held: the predicted x_0 is held to y at every step; without it y has its say only at the start.
     """
 
     nfe: int
     injection: str = "none"
     t0: int | None = None
+    sampler: str = "ddim"
     eta: float = 0.0
     travel: int = 1
+    strength: float = 1.0
+    held: bool = True
 
-    def steps(self, schedule: Schedule) -> list[int]:
-        """The steps visited, so that ``len(steps) * travel == nfe``."""
+    def __post_init__(self) -> None:
         if self.nfe % self.travel:
             raise InputError(f"{self.nfe} evaluations cannot be shared out over {self.travel} passes")
-        return schedule.steps(self.nfe // self.travel, self.t0)
 
 
 class Counted:
@@ -66,13 +70,18 @@ def restore(
         if mu is None:
             raise InputError("0 evaluations leave nothing to answer with: there is no prior")
         return observation.consistent(mu).clamp(-1, 1), 0
-    counted = Counted(denoiser)
-    shape = (3, denoiser.size, denoiser.size)
-    x_t, t = injection(setting.injection).start(mu, shape, denoiser.schedule, setting.t0 or 0, rng)
-    steps = setting.steps(denoiser.schedule)
-    assert steps[0] == t, "the first visited step must be the one that the state stands at"
-    x_hat = sample_ddim(counted, x_t, steps, rng, eta=setting.eta, travel=setting.travel, refine=observation.consistent)
-    return x_hat.clamp(-1, 1), counted.nfe
+    counted, schedule = Counted(denoiser), denoiser.schedule
+    way = injection(setting.injection)
+    x_t, t = way.start(mu, (3, denoiser.size, denoiser.size), schedule, setting.t0 or 0, rng)
+    steps = schedule.steps(setting.nfe // setting.travel, t)
+
+    def refine(x_0: Tensor, at: int) -> Tensor:
+        return observation.refine(x_0, schedule.snr(at), setting.strength)
+
+    sampler = partial(sample_ddim, eta=setting.eta) if setting.sampler == "ddim" else SAMPLERS[setting.sampler]
+    held = refine if setting.held else None
+    x_hat = sampler(counted, x_t, steps, rng, refine=held, travel=setting.travel)
+    return observation.consistent(x_hat).clamp(-1, 1), counted.nfe
 
 
 def score(x_hat: Tensor, x_0: Tensor) -> Mapping[str, list[float]]:

@@ -1,12 +1,13 @@
 """Samplers: functions of (model, x_t, steps, rng). They visit any descending subset of steps and are exact for it.
 
-``model`` is anything with ``eps(x_t, t)`` and a ``schedule``. ``refine`` edits the predicted x_0 at every step: data
-consistency, the same in every arm.
+``model`` is anything with ``eps(x_t, t)`` and a ``schedule``. ``refine(x_0, t)`` edits the x_0 predicted at every step
+t: data consistency, the same in every arm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -25,7 +26,7 @@ class Model(Protocol):
     def eps(self, x_t: Tensor, t: int) -> Tensor: ...
 
 
-Refine = Callable[[Tensor], Tensor]
+Refine = Callable[[Tensor, int], Tensor]
 Step = Callable[[Tensor, Tensor, int, int], Tensor]
 
 
@@ -35,7 +36,7 @@ def predicted_x0(model: Model, x_t: Tensor, t: int, refine: Refine | None, clip:
     x_0 = (x_t - (1 - abar) ** 0.5 * model.eps(x_t, t)) / abar**0.5
     if clip:
         x_0 = x_0.clamp(-1, 1)
-    return refine(x_0) if refine else x_0
+    return refine(x_0, t) if refine else x_0
 
 
 def _reverse(
@@ -44,6 +45,8 @@ def _reverse(
 ) -> Tensor:  # fmt: skip
     if not steps or list(steps) != sorted(set(steps), reverse=True):
         raise InputError(f"a sampler visits steps in strictly descending order, got {list(steps)}")
+    if not 0 <= steps[-1] <= steps[0] < model.schedule.T:
+        raise InputError(f"a sampler visits steps in 0..{model.schedule.T - 1}, got {list(steps)}")
     if travel < 1:
         raise InputError(f"time travel must be at least 1 (each step once), got {travel}")
     with torch.inference_mode():
@@ -69,7 +72,7 @@ def sample_ddpm(
         x_t: (N, 3, H, W), the state at ``steps[0]``.
         steps: steps to visit, strictly descending; after the last the image is clean.
         rng: one generator an image, for the noise that is added.
-        refine: edit of the predicted x_0 (data consistency).
+        refine: edit of the x_0 predicted at step t, called as ``refine(x_0, t)`` (data consistency).
         clip: keep the predicted x_0 in [-1, 1] before ``refine``.
         travel: passes over each step, going back by the forward process between them (RePaint 2201.09865, algorithm 1;
             DDNM 2212.00490, section 3.3). Costs ``travel * len(steps)`` evaluations.
@@ -104,3 +107,51 @@ def sample_ddim(
         return x_s + sigma * rng.randn(*x.shape[1:]) if sigma > 0 else x_s
 
     return _reverse(model, x_t, steps, rng, step, refine, clip, travel)
+
+
+def sample_dpmpp_2m(
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None, clip: bool = True,
+    travel: int = 1,
+) -> Tensor:  # fmt: skip
+    """DPM-Solver++(2M) (Lu et al. 2211.01095, algorithm 2): second order at one evaluation a step, deterministic.
+
+    The first step has no history and the last one leads to the clean image: both are of first order.
+    Arguments and result as in :func:`sample_ddpm`, but ``rng`` is not drawn from.
+
+    Raises:
+        InputError: ``travel`` other than 1.
+    """
+    if travel != 1:
+        raise InputError(f"dpmpp_2m builds on its last step, which going back breaks: travel must be 1, got {travel}")
+    last: tuple[float, Tensor] | None = None  # h and x_0 of the step before
+
+    def step(x_0: Tensor, x: Tensor, t: int, t_prev: int) -> Tensor:
+        nonlocal last
+        if t_prev < 0:
+            return x_0  # lambda is infinite at the clean image, and the limit of the update below is x_0 itself
+        # h: the step in lambda = log(sqrt(abar) / sigma) = log(snr) / 2.
+        h = (math.log(model.schedule.snr(t_prev)) - math.log(model.schedule.snr(t))) / 2
+        # D: x_0 extrapolated along lambda to the middle of the step.
+        D = x_0
+        if last is not None:
+            h_last, x_0_last = last
+            r = h_last / h
+            D = (1 + 1 / (2 * r)) * x_0 - 1 / (2 * r) * x_0_last
+        last = h, x_0
+        abar_t, abar_s = model.schedule.abar(t), model.schedule.abar(t_prev)
+        return ((1 - abar_s) / (1 - abar_t)) ** 0.5 * x - abar_s**0.5 * math.expm1(-h) * D
+
+    return _reverse(model, x_t, steps, rng, step, refine, clip, travel)
+
+
+class Sampler(Protocol):
+    """What every sampler shares, so that one can stand for another; see :func:`sample_ddpm`."""
+
+    def __call__(
+        self, model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None,
+        clip: bool = True, travel: int = 1,
+    ) -> Tensor: ...  # fmt: skip
+
+
+SAMPLERS: Mapping[str, Sampler] = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m}
+"""Every sampler by name, each with its defaults (``ddim`` is deterministic: eta 0)."""

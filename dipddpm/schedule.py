@@ -40,6 +40,14 @@ class Schedule:
         """``alpha_bar_t``, and 1 at t = -1."""
         return 1.0 if t < 0 else float(self.alpha_bar[t])
 
+    def snr(self, t: int) -> float:
+        """``alpha_bar_t / (1 - alpha_bar_t)``."""
+        return self.abar(t) / (1 - self.abar(t))
+
+    def matched_step(self, sigma: float) -> int:
+        """The step whose noise, relative to its signal, is nearest to ``sigma``: sqrt(1 / snr_t) = sigma."""
+        return int(((1 - self.alpha_bar) / self.alpha_bar).sqrt().sub(sigma).abs().argmin())
+
     def sqrt_abar(self, t: Tensor, like: Tensor) -> Tensor:
         """``sqrt(alpha_bar_t)`` for t of shape (N,), shaped to multiply ``like`` (N, ...)."""
         return self._spread(self.alpha_bar.sqrt()[t.cpu()], like)

@@ -1,11 +1,8 @@
-"""Tuning: every arm chooses its setting on validation images, from the same number of candidates.
-
-A start from noise has no t0 to choose; so that its search is not the smaller one, it chooses among more values of eta
-and of time travel instead.
-"""
+"""Tuning: every arm chooses its setting on validation images, with the same number of trials."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
 from dipddpm.metrics.psnr import Psnr
+from dipddpm.profiles import Solver
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import Observation
@@ -28,20 +26,42 @@ class Tuned:
 
 
 def candidates(
-    nfe: int, injection: str, t0s: Sequence[int], etas: Sequence[float], travels: Sequence[int]
+    nfe: int,
+    injection: str,
+    t0s: Sequence[int],
+    solvers: Sequence[Solver],
+    strengths: Sequence[float] = (1.0,),
+    held: Sequence[bool] = (True,),
 ) -> list[Setting]:
-    """The settings that spend exactly ``nfe`` evaluations; for none at all, the prior alone.
+    """The settings of a grid that spend exactly ``nfe`` evaluations; for none at all, the prior alone.
 
-    A single step adds no noise, so eta is no choice there; time travel needs at least two distinct steps.
+    A single step adds no noise and has no history, so the solver is no choice there; time travel needs two steps.
     """
     if nfe == 0:
         return [Setting(0)]
-    pairs = [(eta, 1) for eta in etas] + [(1.0, travel) for travel in travels if travel > 1]
-    if nfe == 1:
-        pairs = [(0.0, 1)]
-    pairs = [(eta, travel) for eta, travel in pairs if nfe % travel == 0 and (travel == 1 or nfe // travel >= 2)]
-    starts: Sequence[int | None] = [t0 for t0 in t0s if t0 + 1 >= nfe] if injection != "none" else [None]
-    return [Setting(nfe, injection, t0, eta, travel) for t0 in starts for eta, travel in pairs]
+    fitting = [
+        (sampler, eta, travel)
+        for sampler, eta, travel in ([("ddim", 0.0, 1)] if nfe == 1 else solvers)
+        if nfe % travel == 0 and (travel == 1 or nfe // travel >= 2)
+    ]
+    return [
+        Setting(nfe, injection, t0, sampler, eta, travel, strength, hold)
+        for t0 in t0s
+        if t0 + 1 >= nfe
+        for sampler, eta, travel in fitting
+        for strength in strengths
+        for hold in held
+    ]
+
+
+def draw_trials(settings: Sequence[Setting], trials: int, *purpose: object) -> list[Setting]:
+    """``trials`` of the settings, at random but always the same ones; all of them if there are no more.
+
+    Random search gives every arm the same number of trials whatever the size of its grid.
+    """
+    if len(settings) <= trials:
+        return list(settings)
+    return random.Random("/".join(str(part) for part in purpose)).sample(list(settings), trials)
 
 
 def tune(
@@ -50,18 +70,18 @@ def tune(
     x_0: Tensor,
     mu: Tensor | None,
     settings: Sequence[Setting],
-    rng_seeds: Sequence[int],
+    seeds: Sequence[int],
 ) -> Tuned:
     """Run every setting on the validation images with the same noise; the one with the highest mean PSNR.
 
     Args:
         x_0: (N, 3, H, W), the validation photographs.
         mu: their prior.
-        rng_seeds: one seed an image, used afresh by each setting.
+        seeds: one an image, used afresh by each setting.
     """
     results = []
     for setting in settings:
-        x_hat, _ = restore(denoiser, observation, mu, setting, ImageRng(rng_seeds, x_0.device))
+        x_hat, _ = restore(denoiser, observation, mu, setting, ImageRng(seeds, x_0.device))
         results.append(Psnr()(x_hat, x_0).mean())
     best = int(torch.stack(results).argmax())
     return Tuned(settings[best], float(results[best]))

@@ -42,7 +42,8 @@ def denoisers() -> Mapping[str, type[Denoiser]]:
 
 
 def open_denoiser(spec: str, device: torch.device | str = "cpu") -> Denoiser:
-    """The denoiser for ``unet`` (the shipped checkpoint), ``unet:FILE.safetensors`` or what a plug-in adds.
+    """The denoiser for ``unet`` (the shipped checkpoint), ``unet:early`` and ``unet:middle`` (weaker states of its
+    training), ``unet:FILE.safetensors`` or what a plug-in adds.
 
     Raises:
         InputError: unknown kind, or a file that is missing or of other shapes.

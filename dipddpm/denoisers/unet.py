@@ -16,7 +16,8 @@ from dipddpm.errors import InputError
 from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 
-SHIPPED = Path(__file__).with_name("reference.safetensors")
+SHIPPED = "reference"
+WEAKER = ("early", "middle")  # states of the same training run, shipped too: how strong a denoiser is is an axis
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], record: dict) -> None:
@@ -31,16 +32,18 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], record: dict) -> Non
 
 
 class UNetDenoiser(Denoiser):
-    """A checkpoint written by ``dipddpm train``; the shipped one unless a file is named."""
+    """A checkpoint written by ``dipddpm train``: a file, or one of the shipped ones, ``reference`` unless named."""
 
     name = "unet"
 
     def __init__(self, location: str | None = None, device: torch.device | str = "cpu"):
-        path = Path(location) if location else SHIPPED
+        location = location or SHIPPED
+        shipped = location in (SHIPPED, *WEAKER)
+        path = Path(__file__).with_name(f"{location}.safetensors") if shipped else Path(location)
         try:
             with safe_open(path, "pt") as opened:
                 metadata = opened.metadata() or {}
-                weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+                weights = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
         except FileNotFoundError as error:
             raise InputError(f"checkpoint {path}: no such file") from error
         except (SafetensorError, OSError) as error:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from dipddpm.errors import InputError
 from dipddpm.registry import choose, discover
 from dipddpm.rng import ImageRng
+
+MATCHED = ":matched"
 
 
 class DeepImagePrior(nn.Module, ABC):
@@ -23,6 +28,9 @@ class DeepImagePrior(nn.Module, ABC):
 
     A subclass builds itself for ``size`` pixels (a multiple of 8) with its published width and depth adapted to that
     size, and implements :meth:`layers`. It must not carry state from one call to the next.
+
+    ``width`` is a number of channels, any from 1. An architecture that can only have multiples of a number (the groups
+    of a GroupNorm, say) rounds up to one.
     """
 
     name: ClassVar[str]
@@ -57,9 +65,59 @@ def architectures() -> Mapping[str, type[DeepImagePrior]]:
 
 
 def architecture(name: str) -> type[DeepImagePrior]:
-    """The architecture of that name.
+    """The architecture of that name, or of ``name:matched`` (see :func:`width_for`).
 
     Raises:
         InputError: there is none; the message lists all.
     """
-    return architectures()[choose("DIP architecture", name, architectures())]
+    return architectures()[choose("DIP architecture", name.removesuffix(MATCHED), architectures())]
+
+
+def width_for(name: str, size: int, reference: str) -> int | None:
+    """The width to build an architecture with: None, its published one, for a plain name; for ``name:matched`` the one
+    that gives it as many parameters as the architecture ``reference`` has, so that kind and size are told apart."""
+    if not name.endswith(MATCHED):
+        return None
+    return matched_width(architecture(name), size, parameter_count(architecture(reference), size))
+
+
+def parameter_count(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> int:
+    """Number of parameters of one network. Nothing is allocated or drawn."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in architecture(size=size, width=width).parameters())
+
+
+def matched_width(architecture: type[DeepImagePrior], size: int, parameters: int) -> int:
+    """The width at which an architecture has the number of parameters nearest to ``parameters``.
+
+    Architectures of different kinds compare fairly at equal capacity, not at equal width. An architecture that is
+    small on purpose (``deep_decoder``) may be asked to be wider than its default ever is.
+
+    Args:
+        parameters: at least 1.
+
+    Raises:
+        InputError: ``parameters`` is below 1.
+    """
+    if parameters < 1:
+        raise InputError(f"parameters must be a number from 1; got {parameters}")
+
+    def count(width: int) -> int:
+        return parameter_count(architecture, size, width)
+
+    # more channels are more parameters, and a channel costs at least one: the answer lies in this range
+    above = 1 + bisect_left(range(1, parameters + 1), parameters, key=count)
+    return min(max(1, above - 1), above, key=lambda width: abs(count(width) - parameters))
+
+
+def flops(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> int:
+    """Floating-point operations of one forward pass for one image.
+
+    Counted: two (a multiplication and an addition) for every multiply-accumulate of convolutions and matrix products.
+    Not counted: biases, norms, activations, resampling. A fitting iteration is about three times this, forward and
+    backward together.
+    """
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network = architecture(size=size, width=width)
+        network(torch.empty(1, *network.z_shape()))
+    return counter.get_total_flops()

@@ -37,7 +37,7 @@ class SkipNet(DeepImagePrior):
         self.down = nn.ModuleList(
             nn.Sequential(conv_block(c, width, 3, stride=2), conv_block(width, width, 3)) for c in inputs
         )
-        self.skip = nn.ModuleList(conv_block(c, self.skip_channels, 1) for c in inputs)
+        self.skip = nn.ModuleList(conv_block(c, self.skip_channels, 1) for c in inputs if self.skip_channels)
         self.up = nn.ModuleList(
             nn.Sequential(
                 nn.BatchNorm2d(width + self.skip_channels),
@@ -53,10 +53,13 @@ class SkipNet(DeepImagePrior):
 
     def layers(self, z: Tensor) -> Tensor:
         h, skips = z, []
-        for down, skip in zip(self.down, self.skip, strict=True):
-            skips.append(skip(h))
+        for scale, down in enumerate(self.down):
+            if self.skip_channels:
+                skips.append(self.skip[scale](h))
             h = down(h)
         for up in reversed(self.up):
             h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
-            h = up(torch.cat([h, skips.pop()], dim=1))
+            if self.skip_channels:
+                h = torch.cat([h, skips.pop()], dim=1)
+            h = up(h)
         return self.head(h)

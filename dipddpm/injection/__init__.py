@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor
@@ -34,6 +34,10 @@ class Injection(ABC):
             x_t (N, 3, H, W) and its step t.
         """
         return rng.randn(*shape), schedule.T - 1
+
+    def t0s(self, schedule: Schedule, sigma: float, grid: Sequence[int]) -> list[int]:
+        """The steps that it can enter at, of a ``grid``; ``sigma`` is the noise of the observation."""
+        return [schedule.T - 1]
 
 
 def injections() -> Mapping[str, type[Injection]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,3 +25,6 @@ class Start(Injection):
     ) -> tuple[Tensor, int]:
         assert mu is not None
         return schedule.q_sample(mu, torch.full((len(mu),), t0), rng.randn(*shape)), t0
+
+    def t0s(self, schedule: Schedule, sigma: float, grid: Sequence[int]) -> list[int]:
+        return list(grid)

@@ -1,12 +1,54 @@
-"""Contrasts: what a treatment brings over its rivals at equal total cost. Named before the run, paired by item."""
+"""Contrasts: what a treatment brings over its rivals. Named before the run, paired by item, at equal total cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from dipddpm.measure.record import Record
 from dipddpm.measure.statistics import Estimate, paired_difference, wilcoxon_p
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One arm at one budget over all repeats.
+
+    Attributes:
+        record: of the first repeat, for everything that repeats share.
+        values: {metric: (repeats, items)}.
+        cost: seconds an item, all stages, mean over repeats.
+    """
+
+    record: Record
+    values: dict[str, np.ndarray]
+    cost: float
+
+
+def samples(records: Iterable[Record]) -> list[Sample]:
+    """Records of competitors put together over their repeats, in order of first appearance.
+
+    Raises:
+        ValueError: repeats of one arm were measured on different items.
+    """
+    together: dict[tuple, list[Record]] = {}
+    for record in records:
+        if record.role != "stage":
+            together.setdefault((record.suite, record.group, record.arm, record.budget), []).append(record)
+    made = []
+    for members in together.values():
+        first = members[0]
+        for other in members[1:]:
+            _same_items(first, other)
+        values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in first.measures}
+        made.append(Sample(first, values, float(np.mean([m.cost for m in members]))))
+    return made
+
+
+def _same_items(a: Record, b: Record) -> None:
+    if list(a.items) != list(b.items):
+        raise ValueError(f"{a.arm} and {b.arm} were measured on different images: they cannot be paired")
 
 
 @dataclass(frozen=True)
@@ -14,17 +56,16 @@ class Contrast:
     """The paired difference of a treatment and one rival on the primary metric.
 
     Attributes:
-        rival: its arm and budget.
-        difference: treatment minus rival, in units of the metric; positive is better if higher is better.
+        difference: treatment minus rival, in units of the metric.
         p: Wilcoxon signed-rank, two-sided, not adjusted.
     """
 
-    rival: Record
+    rival: Sample
     difference: Estimate
     p: float
 
 
-def against_best_control(record: Record, records: Sequence[Record], primary: str) -> Contrast | None:
+def against_best_control(sample: Sample, rivals: Sequence[Sample], primary: str) -> Contrast | None:
     """Against the control that did best *on the validation images* among those that cost no more.
 
     The choice never sees the test images, so that the rival is not flattered by the noise it is judged on. None if no
@@ -32,32 +73,42 @@ def against_best_control(record: Record, records: Sequence[Record], primary: str
     """
     affordable = [
         rival
-        for rival in records
-        if rival.role == "control" and rival.validation is not None and _comparable(record, rival)
+        for rival in rivals
+        if rival.record.role == "control" and rival.record.validation is not None and _comparable(sample, rival)
     ]
     if not affordable:
         return None
-    sign = 1 if record.measures[primary].higher_is_better else -1
-    return _contrast(record, max(affordable, key=lambda rival: sign * (rival.validation or 0.0)), primary)
+    sign = 1 if sample.record.measures[primary].higher_is_better else -1
+    return _contrast(sample, max(affordable, key=lambda rival: sign * (rival.record.validation or 0.0)), primary)
 
 
-def against_part(record: Record, records: Sequence[Record], primary: str) -> Contrast | None:
-    """Against the first stage alone, spending on it all that the treatment spends: the dearest part of the same family
+def against_part(sample: Sample, rivals: Sequence[Sample], primary: str) -> Contrast | None:
+    """Against the first stage alone, which may spend all that the treatment spends: the dearest part of the same family
     that costs no more. None if there is none."""
     parts = [
         rival
-        for rival in records
-        if rival.role == "part" and rival.family == record.family and _comparable(record, rival)
+        for rival in rivals
+        if rival.record.role == "part" and rival.record.family == sample.record.family and _comparable(sample, rival)
     ]
-    return _contrast(record, max(parts, key=lambda rival: rival.cost), primary) if parts else None
+    return _contrast(sample, max(parts, key=lambda rival: rival.cost), primary) if parts else None
 
 
-def _comparable(record: Record, rival: Record) -> bool:
-    return rival.group == record.group and rival.leak == record.leak == "none" and rival.cost <= record.cost
+def at_equal_budget(sample: Sample, rivals: Sequence[Sample], primary: str, reference: str) -> Contrast | None:
+    """Against the reference arm at the same budget of the second stage, whatever the first stage cost."""
+    for rival in rivals:
+        same = rival.record.arm == reference and rival.record.budget == sample.record.budget
+        if same and rival.record.suite == sample.record.suite and rival.record.leak == sample.record.leak == "none":
+            return _contrast(sample, rival, primary)
+    return None
 
 
-def _contrast(record: Record, rival: Record, primary: str) -> Contrast:
-    if list(record.items) != list(rival.items):
-        raise ValueError(f"{record.arm} and {rival.arm} were measured on different images: they cannot be paired")
-    a, b = record.measures[primary].values, rival.measures[primary].values
+def _comparable(sample: Sample, rival: Sample) -> bool:
+    """Same question, nothing leaked on either side, and no dearer."""
+    a, b = sample.record, rival.record
+    return (a.suite, a.group) == (b.suite, b.group) and a.leak == b.leak == "none" and rival.cost <= sample.cost
+
+
+def _contrast(sample: Sample, rival: Sample, primary: str) -> Contrast:
+    _same_items(sample.record, rival.record)
+    a, b = sample.values[primary], rival.values[primary]
     return Contrast(rival, paired_difference(a, b), wilcoxon_p(a, b))

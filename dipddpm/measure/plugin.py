@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dipddpm.measure.leaderboard import terminal, write
 from dipddpm.measure.record import Record
+from dipddpm.measure.report import terminal, write
 from dipddpm.measure.session import REPORTS, RUN, RUN_FILE
 from dipddpm.measure.timer import synchronised
 

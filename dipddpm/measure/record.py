@@ -52,7 +52,8 @@ class Record:
         axes: every setting, by name.
         measures: by name.
         seconds: wall-clock an image by stage; their sum is the total cost.
-        units: what was worked through, for throughput: {"images": n, "nfe": ...}.
+        units: steps an image by stage (iterations, network evaluations): what a stage costs is seconds over units.
+        repeat: which repeat of the experiment this is; repeats differ in their seed alone.
         memory: peak bytes added, by stage.
         validation: mean of the primary metric on the validation images, where the arm was tuned on them.
         leak: ``none``, or what the arm saw that it must not; a leaking record enters no contrast.
@@ -73,6 +74,7 @@ class Record:
     family: str | None = None
     chosen: bool = False
     validation: float | None = None
+    repeat: int = 0
     leak: str = "none"
     seeds: Mapping[str, object] = field(default_factory=dict)
     items: Sequence[str] = ()
@@ -93,6 +95,8 @@ class Run:
         primary: the metric that ranks and that contrasts are made of.
         thresholds: {metric: levels} for budget-to-threshold.
         grid: budgets common to all arms; budget-to-threshold counts these alone.
+        reference: the control that is also compared at the same budget (the start from noise).
+        stages: the two stages of a treatment, in order; the controls have the second alone.
         machine: what it ran on.
     """
 
@@ -101,6 +105,8 @@ class Run:
     primary: str
     thresholds: dict[str, list[float]]
     grid: list[int]
+    reference: str
+    stages: list[str]
     machine: dict
     records: list[Record] = field(default_factory=list)
     failed: int = 0

@@ -52,6 +52,10 @@ class Prior(ABC):
     leak: ClassVar[str] = "none"
     injection: ClassVar[str] = "start"
 
+    def applies(self, observation: Observation) -> bool:
+        """Whether the prior makes sense for an observation."""
+        return True
+
     @abstractmethod
     def mu(self, evidence: Evidence) -> Tensor | None:
         """The prior image (N, 3, H, W) in [-1, 1]; None for the prior that is no image."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from dipddpm.registry import choose, discover
 from dipddpm.rng import ImageRng
+
+
+Consistency = Literal["projection", "proximal", "none"]
 
 
 class Operator(ABC):
@@ -30,34 +34,59 @@ class Operator(ABC):
         """The pseudo-inverse: A A_pinv A = A."""
 
     @abstractmethod
-    def to(self, device) -> Operator:
+    def to(self, device: torch.device | str) -> Operator:
         """The same operator with its tensors on ``device``."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a method may look at: y, the operator and the noise level, never the photograph."""
+    """What a method may look at: y, the operator, the noise level; never the photograph.
+
+    Attributes:
+        sigma: standard deviation of the noise in y.
+        consistency: how a predicted x_0 is held to y; see :meth:`refine`.
+    """
 
     y: Tensor
     operator: Operator
     sigma: float = 0.0
+    consistency: Consistency = "projection"
 
     @property
     def pinv(self) -> Tensor:
         """A^+ y, the free estimate."""
         return self.operator.A_pinv(self.y)
 
-    def consistent(self, x_0: Tensor) -> Tensor:
-        """The nearest image that agrees with a noiseless y: A^+ y + (I - A^+ A) x_0.
+    def weight(self) -> Tensor:
+        """A^+ A 1: how much of each pixel was observed, (N, 3, H, W)."""
+        return self.operator.A_pinv(self.operator.A(torch.ones_like(self.pinv)))
 
-        Null-space projection of DDNM (Wang et al. 2212.00490, eq. 8), the same code in every arm.
+    def refine(self, x_0: Tensor, snr: float, strength: float = 1.0) -> Tensor:
+        """A predicted x_0, held to y: the same code in every arm.
+
+        projection: the nearest image that agrees with a noiseless y, A^+ y + (I - A^+ A) x_0 (DDNM, Wang et al.
+        2212.00490, eq. 8). proximal: y is noisy and A the identity, so that a projection would pin x_0 to the noise;
+        (y + rho x_0) / (1 + rho) with rho = strength sigma^2 snr (DiffPIR, Zhu et al. 2305.08995, eq. 13). none: as is.
+
+        Args:
+            snr: alpha_bar_t / (1 - alpha_bar_t) of the step that x_0 was predicted at.
+            strength: lambda of the proximal step.
         """
-        A, A_pinv = self.operator.A, self.operator.A_pinv
-        return self.pinv + x_0 - A_pinv(A(x_0))
+        if self.consistency == "projection":
+            A, A_pinv = self.operator.A, self.operator.A_pinv
+            return self.pinv + x_0 - A_pinv(A(x_0))
+        if self.consistency == "proximal":
+            rho = strength * self.sigma**2 * snr
+            return (self.y + rho * x_0) / (1 + rho)
+        return x_0
 
-    def to(self, device) -> Observation:
+    def consistent(self, x_0: Tensor) -> Tensor:
+        """``x_0`` projected on a noiseless y; as it is where y is noisy or the task does not hold it to y."""
+        return self.refine(x_0, snr=1.0) if self.consistency == "projection" else x_0
+
+    def to(self, device: torch.device | str) -> Observation:
         """The same observation on ``device``."""
-        return Observation(self.y.to(device), self.operator.to(device), self.sigma)
+        return replace(self, y=self.y.to(device), operator=self.operator.to(device))
 
 
 class Task(ABC):
@@ -65,8 +94,11 @@ class Task(ABC):
 
     name: ClassVar[str]
     description: ClassVar[str]
-    sigma: float = 0.0
+    sigma: ClassVar[float] = 0.0
     """Standard deviation of the noise on [-1, 1] images."""
+    consistency: ClassVar[Consistency] = "projection"
+    leak: ClassVar[str] = "none"
+    """``clean-target`` where y is the photograph itself: such a task never enters a headline."""
 
     @abstractmethod
     def operator(self, rng: ImageRng, size: int) -> Operator:
@@ -78,7 +110,7 @@ class Task(ABC):
         y = operator.A(x_0)
         if self.sigma:
             y = y + self.sigma * rng.randn(*y.shape[1:])
-        return Observation(y, operator, self.sigma)
+        return Observation(y, operator, self.sigma, self.consistency)
 
 
 def tasks() -> Mapping[str, type[Task]]:

@@ -1,6 +1,8 @@
-"""inpaint: random pixels missing (all three colours of a pixel together)."""
+"""inpaint: pixels missing, at random or in a box (all three colours of a pixel together)."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ class Mask(Operator):
     def A_pinv(self, y: Tensor) -> Tensor:
         return self.mask * y
 
-    def to(self, device) -> Mask:
+    def to(self, device: torch.device | str) -> Mask:
         return Mask(self.mask.to(device))
 
 
@@ -37,9 +39,29 @@ class Inpaint(Task):
 
     name = "inpaint"
     description = "70 % of the pixels missing at random, noiseless"
-    missing = 0.7
+    missing: ClassVar[float] = 0.7
 
     def operator(self, rng: ImageRng, size: int) -> Mask:
         rank = rng.rand(size * size).argsort(dim=1).argsort(dim=1)
         mask = (rank >= round(self.missing * size * size)).float()
-        return Mask(mask.reshape(-1, 1, size, size).to(torch.float32))
+        return Mask(mask.reshape(-1, 1, size, size))
+
+
+class Inpaint50(Inpaint):
+    """Half of the pixels are missing."""
+
+    name = "inpaint_50"
+    description = "50 % of the pixels missing at random, noiseless"
+    missing = 0.5
+
+
+class InpaintBox(Task):
+    """The central square of half the height and width is missing."""
+
+    name = "inpaint_box"
+    description = "central box of half the height and width missing, noiseless"
+
+    def operator(self, rng: ImageRng, size: int) -> Mask:
+        mask = torch.ones(len(rng), 1, size, size)
+        mask[:, :, size // 4 : size - size // 4, size // 4 : size - size // 4] = 0
+        return Mask(mask)

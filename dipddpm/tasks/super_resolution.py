@@ -1,7 +1,10 @@
-"""super_resolution: the mean of every 2 x 2 block."""
+"""super_resolution: the mean of every block of pixels."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,7 +27,7 @@ class BlockMean(Operator):
     def A_pinv(self, y: Tensor) -> Tensor:
         return y.repeat_interleave(self.factor, -1).repeat_interleave(self.factor, -2)
 
-    def to(self, device) -> BlockMean:
+    def to(self, device: torch.device | str) -> BlockMean:
         return self
 
 
@@ -33,7 +36,15 @@ class SuperResolution(Task):
 
     name = "super_resolution"
     description = "x2 super-resolution from 2 x 2 block means, noiseless"
-    factor = 2
+    factor: ClassVar[int] = 2
 
     def operator(self, rng: ImageRng, size: int) -> BlockMean:
         return BlockMean(self.factor)
+
+
+class SuperResolution4(SuperResolution):
+    """Four times the resolution in each direction."""
+
+    name = "super_resolution_x4"
+    description = "x4 super-resolution from 4 x 4 block means, noiseless"
+    factor = 4

@@ -1,0 +1,35 @@
+"""Figures of a run: what the leaderboard says, to be seen. One file a figure; the same run gives the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dipddpm.measure.contrast import samples
+from dipddpm.measure.figures import against_budget, against_duration, against_seconds, t0_by_budget
+from dipddpm.measure.figures.against_seconds import pareto_front
+from dipddpm.measure.figures.canvas import file_name, save, style
+from dipddpm.measure.figures.pictures import picture_grid
+from dipddpm.measure.record import Run
+
+__all__ = ["draw", "pareto_front", "picture_grid"]
+
+CHARTS = {  # name: (suite that it draws, how)
+    "quality-against-nfe": ("restoration", against_budget.chart),
+    "quality-against-seconds": ("restoration", against_seconds.chart),
+    "quality-against-duration": ("restoration", against_duration.chart),
+    "t0-by-budget": ("t0 by budget", t0_by_budget.chart),
+}
+
+
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Every chart that the run has the data for, ``<name>-<group>`` as PNG and SVG in ``folder``; paths of the PNGs."""
+    every = [sample for sample in samples(run.records) if run.primary in sample.values]
+    made = []
+    with style():
+        for group in dict.fromkeys(sample.record.group for sample in every):
+            for name, (suite, chart) in CHARTS.items():
+                asked = [s for s in every if (s.record.group, s.record.suite) == (group, suite)]
+                figure = chart(asked, run.primary) if asked else None
+                if figure:
+                    made.append(save(figure, folder / f"{name}-{file_name(group)}"))
+    return made

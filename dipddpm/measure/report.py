@@ -1,0 +1,148 @@
+"""The report: the leaderboard as Markdown for people, CSV (full precision) for machines, text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dipddpm.measure.contrast import samples
+from dipddpm.measure.files import write_text
+from dipddpm.measure.leaderboard import CONTRASTS, frame
+from dipddpm.measure.record import Record, Run
+from dipddpm.measure.verdict import sentence, verdict
+
+
+def write(run: Run, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, Path]:
+    """Write ``leaderboard.md`` and ``leaderboard.csv`` (the same rows); their paths. ``figures`` are linked."""
+    markdown_file, csv_file = folder / "leaderboard.md", folder / "leaderboard.csv"
+    table = frame(run)
+    write_text(markdown_file, markdown(run, table, [figure.relative_to(folder) for figure in figures]))
+    write_text(csv_file, table.to_csv(index=False))
+    return markdown_file, csv_file
+
+
+def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str:
+    """The report as Markdown."""
+    parts = [f"# {run.title}", _preamble(run)]
+    if table.empty:
+        parts.append("No arms were run.")
+    every = samples(run.records)
+    for group in table["group"].unique() if not table.empty else ():
+        rows = table[table["group"] == group]
+        honest, leaking = rows[rows["leak"] == "none"], rows[rows["leak"] != "none"]
+        parts.append(f"## {group}")
+        if not honest.empty:
+            members = [s for s in every if s.record.group == group]
+            parts += [sentence(verdict(members, run), run), _table(honest, run)]
+        if not leaking.empty:
+            parts += ["Rows that saw the photograph. They bound what is possible; no claim rests on them.",
+                      _table(leaking, run)]  # fmt: skip
+        parts += [f"![{figure.stem}]({figure.as_posix()})" for figure in figures if figure.stem.endswith(f"-{group}")]
+    for suite in dict.fromkeys(r.suite for r in run.records if r.role == "stage"):
+        parts += [f"## {suite}", _stages([r for r in run.records if r.suite == suite and r.role == "stage"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def terminal(run: Run) -> str:
+    """The report for a terminal: the columns that fit, and the verdicts."""
+    table = frame(run)
+    if table.empty:
+        return "No arms were run."
+    parts, every = [], samples(run.records)
+    for group in table["group"].unique():
+        rows = table[table["group"] == group]
+        shown = pd.DataFrame(
+            {
+                "#": rows["rank"].where(rows["leak"] == "none", "leaks"),
+                "arm": rows["arm"],
+                _heading(run, run.primary): [_interval(row, run.primary, ".2f") for _, row in rows.iterrows()],
+                "NFE": rows["budget"],
+                "s/image": rows["seconds"].map("{:.3f}".format),
+                "vs best cheap control": [_difference(row, "control") for _, row in rows.iterrows()],
+                "vs prior alone": [_difference(row, "part") for _, row in rows.iterrows()],
+            }
+        )
+        text = shown.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
+        parts.append(f"{group}\n\n{text}")
+        if (rows["leak"] == "none").any():
+            members = [s for s in every if s.record.group == group]
+            parts.append(sentence(verdict(members, run), run).replace("**", ""))
+    return "\n\n".join(parts)
+
+
+def _preamble(run: Run) -> str:
+    lines = [f"- {name}: {value}" for name, value in run.settings.items()]
+    m = run.machine
+    lines.append(f"- machine: {m['gpu'] or m['cpu']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}")
+    if run.failed:
+        lines.append(f"- **{run.failed} cells failed and are missing below**")
+    lines += [
+        "- One row an arm, at the budget and setting that did best on the validation images. NFE: network evaluations "
+        "an image; every budget is an independent run. Seconds an image: DIP fit and diffusion together, measured in "
+        "the run that gave the quality.",
+        "- Intervals: 95 %, BCa bootstrap over images (and repeats), paired for differences. *Best cheap control*: no "
+        "DIP, costs no more, best on the validation images. *Prior alone*: the same DIP without diffusion, longest "
+        "duration that costs no more.",
+        "- Not reached is not dropped: medians are over all images, and stand only where at least half reached.",
+        "- PSNR rewards blur. Perceptual distance over a population is not part of this table.",
+    ]
+    return "\n".join(lines)
+
+
+def _interval(row: Mapping, name: str, form: str) -> str:
+    return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
+
+
+def _difference(row: Mapping, name: str) -> str:
+    if pd.isna(row[f"{name}_diff"]):
+        return ""
+    return f"{row[f'{name}_diff']:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}] ({row[name]})"
+
+
+def _reached(row: Mapping, metric: str, thresholds: Sequence[float]) -> str:
+    return " / ".join(f"{100 * row[f'{metric}>={t:g} reached']:.0f}" for t in thresholds)
+
+
+def _median(row: Mapping, metric: str, thresholds: Sequence[float]) -> str:
+    medians = [row[f"{metric}>={t:g} median"] for t in thresholds]
+    return " / ".join("not reached" if pd.isna(m) else f"{m:g}" for m in medians)
+
+
+def _heading(run: Run, metric: str) -> str:
+    unit = next((r.measures[metric].unit for r in run.records if metric in r.measures), "")
+    return f"{metric.upper()} {unit}".strip()
+
+
+def _table(table: pd.DataFrame, run: Run) -> str:
+    rows = []
+    for _, row in table.iterrows():
+        shown: dict[str, object] = {"#": row["rank"], "arm": row["arm"]}
+        for metric in run.thresholds:
+            shown[_heading(run, metric)] = _interval(row, metric, ".2f" if metric == run.primary else ".3f")
+        shown |= {"NFE": row["budget"], "s / image": f"{row['seconds']:.3f}", "setting": row["setting"] or ""}
+        for metric, thresholds in run.thresholds.items():
+            levels = " / ".join(f"{t:g}" for t in thresholds)
+            shown[f"% reaching {metric} {levels}"] = _reached(row, metric, thresholds)
+        levels = " / ".join(f"{t:g}" for t in run.thresholds[run.primary])
+        shown[f"median NFE to {run.primary} {levels}"] = _median(row, run.primary, run.thresholds[run.primary])
+        for name, heading in CONTRASTS.items():
+            shown[f"Δ {heading}"] = _difference(row, name)
+        rows.append(shown)
+    columns = pd.DataFrame(rows)
+    columns = columns.loc[:, [c for c in columns if c[0] != "Δ" or columns[c].any()]]
+    return columns.to_markdown(index=False, disable_numparse=True)
+
+
+def _stages(records: Sequence[Record]) -> str:
+    rows = []
+    for record in records:
+        row: dict[str, object] = {"task": record.group, "what": record.arm, **record.axes}
+        for name, measure in record.measures.items():
+            mean = sum(measure.values) / len(measure.values)
+            row[f"{name} ({measure.unit})" if measure.unit else name] = f"{mean:.4g}"
+        for stage, added in record.memory.items():
+            row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True)

@@ -1,0 +1,25 @@
+"""bicubic: the usual enlargement of a small observation."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dipddpm.priors import Evidence, Prior
+from dipddpm.tasks import Observation
+
+
+class Bicubic(Prior):
+    """y enlarged by bicubic interpolation (a = -0.75, as in PyTorch)."""
+
+    name = "bicubic"
+    role = "control"
+
+    def applies(self, observation: Observation) -> bool:
+        return observation.y.shape[-1] < observation.pinv.shape[-1]
+
+    def mu(self, evidence: Evidence) -> Tensor:
+        observation = evidence.observation
+        size = observation.pinv.shape[-2:]
+        enlarged = F.interpolate(observation.y, size=size, mode="bicubic", align_corners=False)
+        return observation.consistent(enlarged.clamp(-1, 1))

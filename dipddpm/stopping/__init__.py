@@ -1,0 +1,60 @@
+"""Stopping rules: which iterate of a DIP fit to keep, and how many iterations that costs. One file each.
+
+A rule watches the outputs of one trajectory and decides for each image by itself. Stopping after a fixed duration needs
+no rule: it is what the snapshots of ``fit_dip`` are.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dipddpm.registry import choose, discover
+
+
+class StoppingRule(ABC):
+    """Watches a fit of at most ``budget`` iterations.
+
+    Args:
+        budget: iterations that the fit runs for.
+        x_0: the photographs (N, 3, H, W); given to a rule whose ``leak`` says that it looks at them, else None.
+
+    Attributes:
+        mu: (N, 3, H, W), the iterate kept.
+        charged: (N,), iterations that had to run before the rule could decide.
+    """
+
+    name: ClassVar[str]
+    leak: ClassVar[str] = "none"
+    mu: Tensor
+    charged: Tensor
+
+    @abstractmethod
+    def __init__(self, budget: int, x_0: Tensor | None): ...
+
+    @abstractmethod
+    def see(self, iteration: int, output: Tensor) -> None:
+        """Look at the output (N, 3, H, W) of an iteration, counted from 1."""
+
+    def _keep(self, better: Tensor, output: Tensor) -> None:
+        """Keep ``output`` for the images where ``better`` (N,) holds."""
+        self.mu = torch.where(better[:, None, None, None], output, self.mu)
+
+
+def stopping_rules() -> Mapping[str, type[StoppingRule]]:
+    """Every rule, by name."""
+    return discover(sys.modules[__name__], StoppingRule)
+
+
+def stopping_rule(name: str) -> type[StoppingRule]:
+    """The rule of that name.
+
+    Raises:
+        InputError: there is none; the message lists all.
+    """
+    return stopping_rules()[choose("stopping rule", name, stopping_rules())]

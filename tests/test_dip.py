@@ -1,0 +1,377 @@
+"""What every Deep Image Prior architecture promises, and what fitting one to a batch of images promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dipddpm.dip import DeepImagePrior, architecture, architectures, flops, matched_width, parameter_count, width_for
+from dipddpm.errors import InputError
+from dipddpm.fitting import build, fit_dip
+from dipddpm.rng import ImageRng
+from dipddpm.tasks import Observation, Operator
+
+SIZE = 16  # smallest that every architecture is built for
+SEEDS = [11, 22, 33]
+every_architecture = pytest.mark.parametrize("name", architectures())
+
+
+class Identity(Operator):
+    """A = I: the fit sees the image itself."""
+
+    def A(self, x: Tensor) -> Tensor:
+        return x
+
+    A_adjoint = A_pinv = A
+
+    def to(self, device) -> Identity:
+        return self
+
+
+def observe(images: int = len(SEEDS), size: int = SIZE) -> Observation:
+    """Smooth images in [-0.8, 0.8], each with a frequency of its own."""
+    row, column = torch.meshgrid(torch.linspace(0, 1, size), torch.linspace(0, 1, size), indexing="ij")
+    phase = torch.arange(3.0)[:, None, None]
+    return Observation(
+        torch.stack([0.8 * torch.sin(2 * (i + 1) * row + 3 * column + phase) for i in range(images)]), Identity()
+    )
+
+
+def fit(name: str, iterations, *, order=(0, 1, 2), seeds=SEEDS, **options):
+    """The fit of images ``order``, each with the seed that belongs to it."""
+    y = observe().y[list(order)]
+    return fit_dip(
+        architecture(name),
+        Observation(y, Identity()),
+        ImageRng([seeds[i] for i in order]),
+        iterations=iterations,
+        size=SIZE,
+        **options,
+    )
+
+
+class Tiny(DeepImagePrior):
+    """A 1x1 convolution that remembers what it answered while gradients were on."""
+
+    name, source = "tiny", "this test"
+    seen: list[Tensor]
+
+    def __init__(self, size: int = 8, width: int | None = None):
+        super().__init__(size, width)
+        self.mix = nn.Conv2d(2, 3, 1)
+
+    def z_shape(self) -> tuple[int, int, int]:
+        return 2, self.size, self.size
+
+    def layers(self, z: Tensor) -> Tensor:
+        return self.mix(z)
+
+    def forward(self, z: Tensor) -> Tensor:
+        image = super().forward(z)
+        if torch.is_grad_enabled():
+            Tiny.seen.append(image.detach().clone())
+        return image
+
+
+# architectures
+
+
+@every_architecture
+@pytest.mark.parametrize("size", [16, 32])
+@pytest.mark.parametrize("width", [None, 6])
+def test_output_is_an_image_in_range(name, size, width):
+    torch.manual_seed(0)
+    network = architecture(name)(size=size, width=width)
+    z = network.draw_z(ImageRng([1, 2]))
+    assert z.shape == (2, *network.z_shape())
+    assert z.min() >= 0 and z.max() <= 0.1
+    image = network(100 * z)  # far outside of what a fit feeds it: the range must hold all the same
+    assert image.shape == (2, 3, size, size)
+    assert image.abs().max() <= 1
+    assert image.std() > 0
+
+
+@every_architecture
+def test_size_64_is_supported(name):
+    with torch.device("meta"):
+        network = architecture(name)(size=64)
+        assert network(torch.empty(1, *network.z_shape())).shape == (1, 3, 64, 64)
+
+
+@every_architecture
+def test_gradient_reaches_every_parameter(name):
+    torch.manual_seed(0)
+    network = architecture(name)(size=SIZE)
+    network(network.draw_z(ImageRng([1]))).square().mean().backward()
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        # a bias or scale that a following norm cancels has gradient 0 by design; a kernel never has
+        assert parameter.ndim == 1 or parameter.grad.abs().max() > 0, parameter_name
+
+
+@every_architecture
+def test_network_carries_no_state_from_call_to_call(name):
+    torch.manual_seed(0)
+    network = architecture(name)(size=SIZE)
+    z, other = network.draw_z(ImageRng([1])), network.draw_z(ImageRng([2]))
+    first = network(z)
+    network(other)
+    assert torch.equal(network(z), first)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_deep_decoder_has_fewer_parameters_than_the_image_has_values(size):
+    assert parameter_count(architecture("deep_decoder"), size) < 3 * size**2
+
+
+def test_encoder_decoder_has_no_way_around_the_bottleneck():
+    def depends_on_z_without_bottleneck(name: str) -> bool:
+        torch.manual_seed(0)
+        network = architecture(name)(size=SIZE)
+        network.down[-1].register_forward_hook(lambda module, args, output: torch.zeros_like(output))
+        one, other = (network(network.draw_z(ImageRng([seed]))) for seed in (1, 2))
+        return not torch.equal(one, other)
+
+    assert not depends_on_z_without_bottleneck("encoder_decoder")
+    assert depends_on_z_without_bottleneck("skip")
+
+
+def test_encoder_decoder_differs_from_skip_in_the_skips_alone():
+    def shapes(name: str) -> dict[str, torch.Size]:
+        return {key: p.shape for key, p in architecture(name)(size=32).named_parameters()}
+
+    skip, without = shapes("skip"), shapes("encoder_decoder")
+    assert {key for key in skip if not key.startswith("skip.")} == set(without)
+    differ = {key for key in without if skip[key] != without[key]}
+    assert {key.split(".")[0] for key in differ} == {"up"}  # only the layers that would read the skips
+
+
+def test_unknown_architecture_lists_the_known():
+    with pytest.raises(InputError) as error:
+        architecture("skipp")
+    assert "'skipp'" in str(error.value)
+    assert all(name in str(error.value) for name in architectures())
+
+
+# parameter and operation counts
+
+
+def test_parameter_count_of_deep_decoder_is_known():
+    # 4 blocks of (24 x 24 mixing, 24 scales, 24 shifts), then 24 x 3
+    assert parameter_count(architecture("deep_decoder"), 32, width=24) == 4 * (24 * 24 + 2 * 24) + 24 * 3
+
+
+@every_architecture
+def test_parameter_count_is_that_of_the_network_and_draws_nothing(name):
+    expected = sum(p.numel() for p in architecture(name)(size=SIZE, width=5).parameters())
+    state = torch.get_rng_state()
+    assert parameter_count(architecture(name), SIZE, width=5) == expected
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_flops_of_deep_decoder_are_known():
+    # mixing happens before upsampling, at 4, 8, 16 and 32 px; two operations a multiply-accumulate
+    mixing = 24 * 24 * (4**2 + 8**2 + 16**2 + 32**2)
+    assert flops(architecture("deep_decoder"), 32, width=24) == 2 * (mixing + 24 * 3 * 32**2)
+
+
+@every_architecture
+def test_flops_grow_with_size_and_width(name):
+    at = architecture(name)
+    assert 0 < flops(at, 16, width=8) < flops(at, 32, width=8) < flops(at, 32, width=16)
+
+
+@every_architecture
+def test_matched_width_meets_the_parameters_of_skip(name):
+    target = parameter_count(architecture("skip"), 32)
+    width = matched_width(architecture(name), 32, target)
+    assert parameter_count(architecture(name), 32, width) == pytest.approx(target, rel=0.15)
+
+
+@every_architecture
+def test_matched_width_is_the_nearest(name):
+    at = architecture(name)
+    counts = {width: parameter_count(at, SIZE, width) for width in range(1, 7)}
+    for target in (1, counts[4], counts[4] + 1, (counts[4] + counts[5]) // 2 + 1):
+        nearest = min(abs(count - target) for count in counts.values())
+        assert abs(counts[matched_width(at, SIZE, target)] - target) == nearest
+
+
+def test_matched_width_needs_a_positive_target():
+    with pytest.raises(InputError, match="got 0"):
+        matched_width(architecture("skip"), SIZE, 0)
+
+
+def test_matched_name_is_the_architecture_at_the_width_that_matches():
+    assert architecture("unet:matched") is architecture("unet")
+    assert width_for("unet", 32, "skip") is None
+    target = parameter_count(architecture("skip"), 32)
+    assert width_for("unet:matched", 32, "skip") == matched_width(architecture("unet"), 32, target)
+
+
+# fitting
+
+
+@every_architecture
+def test_iteration_0_is_the_untrained_network(name):
+    untrained = fit(name, [0])
+    for i, seed in enumerate(SEEDS):
+        torch.manual_seed(seed)
+        network = architecture(name)(size=SIZE)
+        expected = network(network.draw_z(ImageRng([seed])))[0]
+        torch.testing.assert_close(untrained.last[0, i], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(untrained.ema[0, i], expected, rtol=1e-4, atol=1e-5)
+        assert untrained.loss[0, i].item() == pytest.approx((expected - observe().y[i]).square().mean().item(), 1e-4)
+
+
+@pytest.fixture
+def double_precision():
+    """Everything that is made without a dtype is float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@every_architecture
+def test_image_does_not_see_its_neighbours(name, double_precision):
+    """Alone, and in a batch in another order.
+
+    In double precision, because a fit amplifies round-off: the gradient of a bias that a norm cancels is round-off
+    alone, and Adam makes a full step of it. Kernels for one image and for many round differently.
+    """
+    order = (2, 0, 1)
+    batch = fit(name, [0, 5], order=order)
+    for place, i in enumerate(order):
+        alone = fit(name, [0, 5], order=(i,))
+        torch.testing.assert_close(batch.last[:, place], alone.last[:, 0], rtol=0, atol=1e-10)
+        torch.testing.assert_close(batch.ema[:, place], alone.ema[:, 0], rtol=0, atol=1e-10)
+        torch.testing.assert_close(batch.loss[:, place], alone.loss[:, 0], rtol=0, atol=1e-10)
+
+
+@every_architecture
+def test_order_of_images_does_not_matter(name):
+    order = (2, 0, 1)
+    ordered, shuffled = fit(name, [5]), fit(name, [5], order=order)
+    torch.testing.assert_close(shuffled.last, ordered.last[:, order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(shuffled.ema, ordered.ema[:, order], rtol=0, atol=1e-5)
+
+
+@every_architecture
+def test_snapshots_equal_separate_fits(name):
+    together = fit(name, [5, 0, 2, 2])
+    assert together.iterations == (0, 2, 5)
+    for s, duration in enumerate(together.iterations):
+        separate = fit(name, [duration])
+        assert torch.equal(together.last[s], separate.last[0])
+        assert torch.equal(together.ema[s], separate.ema[0])
+        assert torch.equal(together.loss[s], separate.loss[0])
+        assert torch.equal(together.mu(duration, "last"), separate.last[0])
+        assert torch.equal(together.mu(duration, "ema"), separate.ema[0])
+
+
+@every_architecture
+def test_same_seed_gives_the_same_result_whatever_the_global_generator(name):
+    torch.manual_seed(1)
+    first = fit(name, [2])
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = fit(name, [2])
+    assert torch.equal(first.last, second.last) and torch.equal(first.ema, second.ema)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_architecture
+def test_images_have_weights_and_z_of_their_own(name):
+    network, z = build(architecture(name), ImageRng([11, 22, 11]), SIZE, None)
+    assert not torch.equal(z[0], z[1]) and torch.equal(z[0], z[2])
+    for parameter_name, p in network.named_parameters():
+        if parameter_name.endswith("weight") and p.ndim > 2:
+            assert not torch.equal(p[0], p[1]), parameter_name
+        assert torch.equal(p[0], p[2]), parameter_name
+
+
+@every_architecture
+def test_fitting_reduces_the_loss_of_every_image(name):
+    loss = fit(name, [0, 20]).loss
+    assert (loss[1] < 0.8 * loss[0]).all(), loss
+
+
+@every_architecture
+def test_parameters_of_a_fit_are_those_of_one_network(name):
+    assert fit(name, [0]).parameters == parameter_count(architecture(name), SIZE)
+
+
+def test_ema_is_the_normalised_weighted_average_of_the_outputs():
+    Tiny.seen, decay = [], 0.9
+    observation = observe(2, size=8)
+    fitted = fit_dip(Tiny, observation, ImageRng([1, 2]), iterations=[1, 4], size=8, ema_decay=decay, lr=0.1)
+    assert len(Tiny.seen) == 4
+    weights = [decay**3, decay**2, decay, 1.0]
+    average = sum(w * image for w, image in zip(weights, Tiny.seen, strict=True)) / sum(weights)
+    torch.testing.assert_close(fitted.ema[1], average)
+    torch.testing.assert_close(fitted.ema[0], Tiny.seen[0])
+    assert (Tiny.seen[0] - Tiny.seen[3]).abs().max() > 0.1  # a plain last iterate would not pass
+
+
+def test_loss_is_that_of_the_last_iterate_under_the_operator():
+    class Half(Identity):
+        def A(self, x: Tensor) -> Tensor:
+            return 0.5 * x
+
+    y = observe(2, size=8).y
+    Tiny.seen = []
+    fitted = fit_dip(Tiny, Observation(y, Half()), ImageRng([1, 2]), iterations=[3], size=8)
+    torch.testing.assert_close(fitted.loss[0], (0.5 * fitted.last[0] - y).square().mean(dim=(1, 2, 3)))
+
+
+def test_without_input_noise_a_step_is_adam_on_the_misfit():
+    """Known answer: the first Adam step is lr times the sign of the gradient."""
+    y, rng, lr = observe(1, size=8).y, ImageRng([5]), 0.01
+    torch.manual_seed(5)
+    network, Tiny.seen = Tiny(size=8), []
+    z = network.draw_z(rng)
+    (network(z) - y).square().mean().backward()
+    with torch.no_grad():
+        for p in network.parameters():
+            p -= lr * p.grad.sign()
+        expected = network(z)
+    fitted = fit_dip(Tiny, Observation(y, Identity()), ImageRng([5]), iterations=[1], size=8, lr=lr, input_noise=0.0)
+    torch.testing.assert_close(fitted.last[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_seconds_leave_the_snapshots_out():
+    now = 0.0
+
+    class Slow(Tiny):
+        """Takes 1 s a fitting iteration and 100 s a snapshot."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            nonlocal now
+            now += 1 if torch.is_grad_enabled() else 100
+            return super().forward(z)
+
+    Tiny.seen = []
+    fitted = fit_dip(Slow, observe(1, size=8), ImageRng([1]), iterations=[0, 1, 3], size=8, clock=lambda: now)
+    assert fitted.seconds == (0, 1, 3)
+
+
+def test_learning_rate_is_that_of_the_architecture_unless_given():
+    Tiny.seen = []
+    default, same, other = (
+        fit_dip(Tiny, observe(1, size=8), ImageRng([1]), iterations=[3], size=8, lr=lr).last
+        for lr in (None, Tiny.lr, 10 * Tiny.lr)
+    )
+    assert torch.equal(default, same) and not torch.equal(default, other)
+
+
+@pytest.mark.parametrize("iterations", [[], [-1], [0, -5, 10]])
+def test_durations_must_be_numbers_from_0(iterations):
+    with pytest.raises(InputError, match="iterations"):
+        fit("deep_decoder", iterations)
+
+
+@pytest.mark.parametrize("generators", [0, 2, 4])
+def test_every_image_needs_a_generator(generators):
+    with pytest.raises(InputError, match=f"{generators} generators for 3 images"):
+        fit_dip(architecture("deep_decoder"), observe(), ImageRng(range(generators)), iterations=[1], size=SIZE)

@@ -1,0 +1,177 @@
+"""A stacked module gives every image what its own network gives it alone: values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dipddpm.errors import InputError
+from dipddpm.stacking import stack, stack_layer
+
+N, CHANNELS, SIZE = 3, 4, 8
+
+
+class Nested(nn.Module):
+    """A network with a forward of its own, lists of modules, and layers without parameters between."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(CHANNELS, 6, 3, padding=1), nn.BatchNorm2d(6), nn.LeakyReLU(0.2))
+        self.branches = nn.ModuleList(nn.Sequential(nn.Conv2d(6, 2, 1), nn.GroupNorm(1, 2)) for _ in range(2))
+        self.mix = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.interpolate(self.stem(x), scale_factor=2, mode="bilinear", align_corners=False)
+        h = torch.cat([branch(h) for branch in self.branches], dim=1)
+        return self.mix(h.permute(0, 2, 3, 1))
+
+
+IMAGE, ROWS, VECTOR = (CHANNELS, SIZE, SIZE), (5, CHANNELS), (CHANNELS,)
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "conv": (lambda: nn.Conv2d(CHANNELS, 6, 3, padding=1), IMAGE),
+    "conv without bias": (lambda: nn.Conv2d(CHANNELS, 6, 3, padding=1, bias=False), IMAGE),
+    "conv with stride": (lambda: nn.Conv2d(CHANNELS, 6, 3, stride=2, padding=1), IMAGE),
+    "conv in groups": (lambda: nn.Conv2d(CHANNELS, 6, 3, padding=1, groups=2), IMAGE),
+    "conv depthwise": (lambda: nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, groups=CHANNELS), IMAGE),
+    "conv dilated": (lambda: nn.Conv2d(CHANNELS, 6, 3, padding=2, dilation=2), IMAGE),
+    "conv unpadded": (lambda: nn.Conv2d(CHANNELS, 6, 3), IMAGE),
+    "conv reflected": (lambda: nn.Conv2d(CHANNELS, 6, 3, padding=1, padding_mode="reflect"), IMAGE),
+    "conv reflected with stride": (
+        lambda: nn.Conv2d(CHANNELS, 6, 3, stride=2, padding=1, padding_mode="reflect"),
+        IMAGE,
+    ),
+    "conv oblong and circular": (
+        lambda: nn.Conv2d(CHANNELS, 6, (3, 5), padding=(1, 2), padding_mode="circular"),
+        IMAGE,
+    ),
+    "conv padded to the same size": (lambda: nn.Conv2d(CHANNELS, 6, 3, padding="same"), IMAGE),
+    "conv 1x1": (lambda: nn.Conv2d(CHANNELS, 6, 1), IMAGE),
+    "conv 1x1 without bias": (lambda: nn.Conv2d(CHANNELS, 6, 1, bias=False), IMAGE),
+    "conv 1x1 with stride": (lambda: nn.Conv2d(CHANNELS, 6, 1, stride=2), IMAGE),
+    "conv 1x1 in groups": (lambda: nn.Conv2d(CHANNELS, 6, 1, groups=2), IMAGE),
+    "conv 1x1 padded": (lambda: nn.Conv2d(CHANNELS, 6, 1, padding=1), IMAGE),
+    "batch norm": (lambda: nn.BatchNorm2d(CHANNELS), IMAGE),
+    "batch norm without affine": (lambda: nn.BatchNorm2d(CHANNELS, affine=False), IMAGE),
+    "batch norm with a large eps": (lambda: nn.BatchNorm2d(CHANNELS, eps=0.5), IMAGE),
+    "group norm": (lambda: nn.GroupNorm(2, CHANNELS), IMAGE),
+    "group norm without affine": (lambda: nn.GroupNorm(2, CHANNELS, affine=False), IMAGE),
+    "linear on a vector": (lambda: nn.Linear(CHANNELS, 6), VECTOR),
+    "linear on rows": (lambda: nn.Linear(CHANNELS, 6), ROWS),
+    "linear without bias": (lambda: nn.Linear(CHANNELS, 6, bias=False), ROWS),
+    "without parameters": (lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.MaxPool2d(4), nn.Tanh()), IMAGE),
+    "nested": (Nested, IMAGE),
+}
+
+
+def networks(make: Callable[[], nn.Module], count: int = N) -> list[nn.Module]:
+    """Networks that differ in every parameter, also in those that begin as ones or zeros."""
+    made = [make() for _ in range(count)]
+    generator = torch.Generator().manual_seed(1)
+    for parameter in (p for network in made for p in network.parameters()):
+        parameter.data += torch.randn(parameter.shape, generator=generator)
+    return made
+
+
+def images(shape: Sequence[int], count: int = N) -> Tensor:
+    """Images of different mean and contrast, so that statistics over the batch are not those of an image."""
+    x = torch.randn(count, *shape, generator=torch.Generator().manual_seed(2))
+    level = torch.arange(1.0, count + 1).reshape(-1, *[1] * len(shape))
+    return (level * x + level).requires_grad_()
+
+
+def weighted_sum(y: Tensor) -> Tensor:
+    """A scalar whose gradient differs at every value and does not depend on the batch."""
+    weight = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(3))
+    return (weight * y).sum()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_stacked_layer_equals_separate_layers_in_values_and_gradients(layer):
+    make, shape = LAYERS[layer]
+    separate, x = networks(make), images(shape)
+    stacked = stack(separate)
+
+    y = stacked(x)
+    weighted_sum(y).backward()
+
+    for i, network in enumerate(separate):
+        x_i = x[i : i + 1].detach().requires_grad_()
+        y_i = network(x_i)
+        weighted_sum(y_i).backward()
+        torch.testing.assert_close(y[i : i + 1], y_i, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(x.grad[i : i + 1], x_i.grad, rtol=1e-4, atol=1e-4)
+        own = dict(network.named_parameters())
+        for name, parameter in stacked.named_parameters():
+            torch.testing.assert_close(parameter.grad[i], own[name].grad, rtol=1e-4, atol=1e-4)
+    assert {name for name, _ in stacked.named_parameters()} == {name for name, _ in separate[0].named_parameters()}
+
+
+def test_one_network_stacks():
+    (network,), x = networks(Nested, 1), images(IMAGE, 1)
+    torch.testing.assert_close(stack([network])(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+def test_each_image_meets_its_own_weights():
+    separate, x = networks(Nested), images(IMAGE)
+    before = stack(separate)(x)
+    for parameter in separate[1].parameters():
+        parameter.data += 1
+    changed = (stack(separate)(x) != before).flatten(1).any(1)
+    assert changed.tolist() == [False, True, False]
+
+
+def test_stack_leaves_the_networks_alone():
+    separate = networks(Nested)
+    before = [{name: value.clone() for name, value in network.state_dict().items()} for network in separate]
+    stacked = stack(separate)
+    weighted_sum(stacked(images(IMAGE))).backward()
+    torch.optim.SGD(stacked.parameters(), lr=1.0).step()
+    for network, state in zip(separate, before, strict=True):
+        assert all(parameter.grad is None for parameter in network.parameters())
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, state[name])
+
+
+class Scale(nn.Module):
+    """A layer with a parameter of its own that stacking does not know."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(CHANNELS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[:, None, None]
+
+
+@pytest.mark.parametrize("layer", [Scale, lambda: nn.ConvTranspose2d(CHANNELS, 2, 2), nn.PReLU])
+def test_unsupported_layer_is_named(layer):
+    name = type(layer()).__name__
+    with pytest.raises(InputError, match=rf"{name} has parameters .*stack_layer\.register\({name}\)"):
+        stack(networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), layer())))
+
+
+def test_registered_layer_stacks():
+    class Shift(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(CHANNELS))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.shift[:, None, None]
+
+    @stack_layer.register(Shift)
+    class StackedShift(nn.Module):
+        def __init__(self, first: Shift, layers: Sequence[nn.Module]):
+            super().__init__()
+            self.shift = nn.Parameter(torch.stack([layer.shift.detach() for layer in layers]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.shift[:, :, None, None]
+
+    separate, x = networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), Shift())), images(IMAGE)
+    expected = torch.cat([network(x[i : i + 1]) for i, network in enumerate(separate)])
+    torch.testing.assert_close(stack(separate)(x), expected, rtol=1e-4, atol=1e-5)
