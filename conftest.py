@@ -120,6 +120,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif "t0_at" in names:
         grid = [(t0, nfe) for t0 in p.grid_t0s for nfe in p.grid_budgets if nfe <= t0 + 1]
         metafunc.parametrize("t0_at", grid, ids=[f"{p.tasks[0]}-t0-{t0}-at-{nfe}" for t0, nfe in grid])
+    elif "focus" in names:
+        metafunc.parametrize("focus", p.tasks)
+    elif "batch" in names:
+        metafunc.parametrize("batch", p.batch_sizes)
     elif "checkpoint" in names:
         metafunc.parametrize("checkpoint", WEAKER if metafunc.config.getoption("denoiser") == "unet" else ())
     elif "architecture" in names:

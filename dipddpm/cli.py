@@ -13,6 +13,9 @@ from dipddpm import __version__
 from dipddpm.data import open_dataset
 from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.errors import InputError
+from dipddpm.measure.figures import draw
+from dipddpm.measure.record import MeasureError, Run
+from dipddpm.measure.report import write
 from dipddpm.schedule import Schedule
 from dipddpm.training import train
 from dipddpm.unet import UNet
@@ -51,6 +54,13 @@ def _train(args: argparse.Namespace) -> None:
     print(f"wrote {args.out} after {record['updates']} updates; held-out loss {losses}")
 
 
+def _report(args: argparse.Namespace) -> None:
+    run = Run.load(args.run)
+    figures = draw(run, args.out / "figures")
+    for path in (*write(run, args.out, figures), *figures):
+        print(f"wrote {path}")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dipddpm", description=__doc__)
@@ -73,6 +83,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.set_defaults(verb=_train)
+
+    p = verbs.add_parser("report", help="draw tables and figures from the raw file of a run")
+    p.add_argument("run", type=Path, help="RUN.json")
+    p.add_argument("--out", type=Path, default=Path("reports"), help="folder (default %(default)s)")
+    p.set_defaults(verb=_report)
     return top
 
 
@@ -81,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         args.verb(args)
-    except InputError as error:
+    except (InputError, MeasureError) as error:
         print(f"dipddpm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

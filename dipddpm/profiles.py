@@ -86,9 +86,13 @@ class Profile:
             except ValueError as error:
                 raise InputError(f"--axis {text!r}: every value must be {kind.__name__}") from error
             changed[field_name] = tuple(parsed) if isinstance(old, tuple) else parsed[0]
+            if kind is int and min(parsed) < (0 if name == "dip.iterations" else 1):
+                raise InputError(f"--axis {text!r}: every value must be at least 1")
         for name in ("iterations", "budgets", "noise_budgets"):
-            if name in changed:
+            if name in changed:  # ascending, and without the 0 that every arm has of itself
                 changed[name] = tuple(sorted(set(changed[name]) - {0}))  # type: ignore[call-overload]
+                if not changed[name]:
+                    raise InputError(f"--axis: {name} needs at least one value above 0")
         return replace(self, **changed)  # type: ignore[arg-type]
 
 

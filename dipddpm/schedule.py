@@ -21,7 +21,7 @@ class Schedule:
     """
 
     def __init__(self, beta: Tensor):
-        if beta.ndim != 1 or not bool(((beta > 0) & (beta < 1)).all()):
+        if beta.ndim != 1 or not len(beta) or not bool(((beta > 0) & (beta < 1)).all()):
             raise InputError("a schedule takes a vector of beta with every value in (0, 1)")
         self.beta = beta.to(torch.float64).cpu()
         self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)

@@ -1,7 +1,7 @@
-"""Every sampler against a denoiser whose answers are known: for Gaussian data eps, flow and marginals have closed forms.
+"""Every sampler against a denoiser with known answers: for Gaussian data eps, flow and marginals have closed forms.
 
 For x_0 ~ N(m, s^2) pixel by pixel, x_t ~ N(sqrt(abar_t) m, v_t) with v_t = abar_t s^2 + sigma_t^2, and the best
-possible network is eps*(x_t, t) = sigma_t (x_t - sqrt(abar_t) m) / v_t. The probability flow keeps each pixel's z-score.
+possible network is eps*(x_t, t) = sigma_t (x_t - sqrt(abar_t) m) / v_t. The probability flow keeps the z-score of x_t.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ def test_time_travel_keeps_the_marginals(sample):
 def test_going_back_draws_new_noise(sample):
     model, rng = Gaussian(0.3, 0.0), ImageRng([1])
     sample(model, model.draw(rng, T - 1), [T - 1, 400], rng, clip=False, travel=2)
-    (_, first), (_, again), *_ = model.calls
+    (t, first), (t_again, again), *_ = model.calls
+    assert t == t_again == T - 1
     # abar falls from 0.2 to 4e-5 on the way forth, so hardly anything of the first state is left.
     assert abs(float(torch.corrcoef(torch.stack([first.flatten(), again.flatten()]))[0, 1])) < 0.3
 

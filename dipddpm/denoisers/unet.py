@@ -55,7 +55,8 @@ class UNetDenoiser(Denoiser):
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
-            raise InputError(f"checkpoint {path}: shapes differ from its U-Net {self.config} ({error})") from error
+            first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
+            raise InputError(f"checkpoint {path}: shapes differ from its U-Net {self.config}: {first}") from error
         if self.config["in_channels"] != 3:
             raise InputError(f"checkpoint {path}: takes {self.config['in_channels']} channels, a denoiser takes 3")
         self.schedule = Schedule.linear(int(metadata["T"]))

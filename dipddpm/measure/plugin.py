@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from dipddpm.measure.figures import draw
 from dipddpm.measure.record import Record
 from dipddpm.measure.report import terminal, write
-from dipddpm.measure.session import REPORTS, RUN, RUN_FILE
+from dipddpm.measure.session import FIGURES, REPORTS, RUN, RUN_FILE, Figures
 from dipddpm.measure.timer import synchronised
 
 
@@ -62,9 +63,17 @@ def record(request: pytest.FixtureRequest) -> Callable[[Record], None]:
     return add
 
 
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Figures of the session: a suite that draws one appends its path; the report links it."""
+    return request.config.stash[FIGURES]
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    results = config.getoption("results")
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    config.stash[RUN_FILE] = (config.getoption("results") or Path(".dipddpm/runs")) / f"run-{stamp}.json"
+    config.stash[RUN_FILE] = (results or Path(".dipddpm/runs")) / f"run-{stamp}.json"
+    config.stash[FIGURES] = Figures((results or Path("reports")) / "figures")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,13 +83,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    run = session.config.stash.get(RUN, None)
+    stash = session.config.stash
+    run, figures = stash.get(RUN, None), stash[FIGURES]
     if run is None or not run.records:
         return
     run.failed = session.testsfailed
-    run.save(session.config.stash[RUN_FILE])
-    folder = session.config.getoption("results") or Path("reports")
-    session.config.stash[REPORTS] = write(run, folder)
+    run.save(stash[RUN_FILE])
+    figures += draw(run, figures.folder)
+    for old in figures.folder.glob("*.*"):  # of an earlier run: the report is that of this one
+        if old.with_suffix(".png") not in figures:
+            old.unlink()
+    stash[REPORTS] = write(run, figures.folder.parent, figures)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -90,5 +103,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("leaderboard")
     terminalreporter.write_line(terminal(run))
     terminalreporter.write_line("")
-    for path in (*reports, config.stash[RUN_FILE]):
+    for path in (*reports, config.stash[FIGURES].folder, config.stash[RUN_FILE]):
         terminalreporter.write_line(f"wrote {path}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -50,7 +49,7 @@ class Line:
     points: dict[int, Sample]
     heading: str = ""
     label: str = ""
-    look: Look | None = None
+    look: Look = field(default_factory=dict)
 
     @property
     def last(self) -> Sample:
@@ -90,7 +89,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
                 durations = [a for a in treated if architecture(a.last) == name]
                 lines += _longest_and_best(durations, primary, 2 * i, variant or "treatment")
                 notes.append(f"{variant} best: {iterations(lines[-1].last)}".strip())
-            panels[f"{words(base)} ({', '.join(notes)})"] = lines
+            panels[f"{words(base)}\n{', '.join(notes)}"] = lines
     return _drawn(panels, controls, samples, primary)
 
 
@@ -104,13 +103,16 @@ def _arms(samples: Sequence[Sample]) -> list[Line]:
 def _coloured(arms: Sequence[Line]) -> list[Line]:
     lines = []
     for i, arm in enumerate(arms):
-        look = {"color": COLD[i % len(COLD)], "marker": COLD_MARKERS[i % len(COLD_MARKERS)]}
+        look: Look = {"color": COLD[i % len(COLD)], "marker": COLD_MARKERS[i % len(COLD_MARKERS)]}
+        if i >= len(COLD):
+            look["linestyle"] = "dashdot"
         lines.append(Line(arm.points, "controls", words(arm.record.arm.removesuffix(ALONE)), look))
     return lines
 
 
 def _dashed(arms: Sequence[Line]) -> list[Line]:
     lines = []
+    arms = sorted(arms, key=lambda a: architecture(a.last))  # those of no architecture look the same in every panel
     for arm, marker in zip(arms, ("", "x", "+", *"1234" * len(arms)), strict=False):
         look = {"color": GREY, "linestyle": "dashed", "marker": marker}
         lines.append(Line(arm.points, "bounds, saw the target", words(arm.record.arm), look))
@@ -132,45 +134,41 @@ def _longest_and_best(durations: Sequence[Line], primary: str, place: int, name:
 
 
 def _drawn(panels: dict[str, list[Line]], controls: list[Line], samples: Sequence[Sample], primary: str) -> Figure:
-    across = min(len(panels), 3)
+    across, single = min(len(panels), 3), len(panels) == 1
     down = math.ceil(len(panels) / across)
-    handles: dict[str, dict[str, Artist]] = {"controls": {}, "treatments": {}}
-    for line in (line for lines in panels.values() for line in lines):
-        handle = Line2D([], [], label=line.label, **line.look or {})
-        handles.setdefault(line.heading, {}).setdefault(line.label, handle)
     title = f"{headline(samples, primary)} against network evaluations, 95 % intervals"
-    figure = sheet(3.7 if down == across == 1 else 1.75 * down + 1.4, title)
+    figure = sheet(3.7 if single else 1.85 * down + 1.2, title)
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     budgets = sorted({b for lines in [controls, *panels.values()] for line in lines for b in line.points})
+    label = ("network evaluations an image (NFE)" if single else "NFE") + "; 0: start alone" * (budgets[0] == 0)
     shown: list[Estimate] = []
-    for axes, (name, lines) in zip(grid.flat, panels.items(), strict=False):
-        for line in controls if lines[: len(controls)] != controls else []:
-            means = [mean(s, primary) for s in line.points.values()]
-            axes.plot(list(line.points), means, color=(line.look or {})["color"], linewidth=0.6, zorder=1)
+    for place, (axes, (name, lines)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+        if place:  # the first panel has the controls with their intervals
+            for line in controls:
+                means = [mean(s, primary) for s in line.points.values()]
+                axes.plot(list(line.points), means, **line.look | {"marker": "", "linewidth": 0.6, "zorder": 1})
         for i, line in enumerate(lines):
-            shown += intervals(axes, line.points, primary, i, len(lines), line.look or {})
+            shown += intervals(axes, line.points, primary, line.look, (i, len(lines)), room=14 if single else 8)
+        # Linear below 1: a logarithm has no room for budget 0.
+        axes.set_xscale("symlog", base=2, linthresh=1, linscale=1)
+        axes.set_xlim(-0.35 if budgets[0] == 0 else budgets[0] / 1.3, budgets[-1] * 1.25)
         axes.set_title(name, loc="left", fontsize=8)
-        _scale(axes, budgets)
+        axes.grid(axis="y")
+        if place + across >= len(panels):
+            axes.set_xlabel(label)
     limits(grid[0, 0], shown)
-    label = "network evaluations an image (NFE)" + ("; 0: start alone" if budgets[0] == 0 else "")
+    for row in grid:
+        row[0].set_ylabel(unit_label(samples, primary))
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    if len(panels) == 1:
-        grid[0, 0].set_xlabel(label)
-        grid[0, 0].set_ylabel(unit_label(samples, primary))
+    handles: dict[str, dict[str, Artist]] = {"controls": {}, "treatments": {}}
+    for line in (line for lines in panels.values() for line in lines):
+        handle = Line2D([], [], label=line.label, **line.look)
+        handles.setdefault(line.heading, {}).setdefault(line.label, handle)
+    if single:
         legend_right(figure, {heading: list(members.values()) for heading, members in handles.items()})
     else:
-        figure.supxlabel(label, fontsize=9)
-        figure.supylabel(unit_label(samples, primary), fontsize=9)
         entries = [handle for members in handles.values() for handle in members.values()]
         figure.legend(handles=entries, loc="outside lower center", ncols=4, handlelength=2.6)
-    for axes in grid.flat[: len(panels)]:
-        ticks(axes, [budgets[-1], *budgets])
+    ticks(grid.flat[: len(panels)], [budgets[-1], *budgets])
     return figure
-
-
-def _scale(axes: Axes, budgets: Sequence[int]) -> None:
-    # Linear below 1: a logarithm has no room for budget 0.
-    axes.set_xscale("symlog", base=2, linthresh=1, linscale=1)
-    axes.set_xlim(-0.35 if budgets[0] == 0 else budgets[0] / 1.3, budgets[-1] * 1.25)
-    axes.grid(axis="y")

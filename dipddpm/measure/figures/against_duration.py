@@ -59,7 +59,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
         for axes, (panel, members) in zip(row, panels.items(), strict=True):
             # Linear below the shortest duration: a logarithm has no room for 0.
             axes.set_xscale("symlog", base=2, linthresh=shortest, linscale=1)
-            axes.set_xlim(-0.3 * shortest, durations[-1] * 1.3 or 1)
+            axes.set_xlim(-0.3 * shortest, durations[-1] * 1.4 or 1)
             axes.grid(axis="y")
             axes.set_title(f"{panel}, {words(variant)}" if variant else panel, loc="left")
             for i, base in enumerate(bases):
@@ -67,7 +67,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
                 own = {iterations(s): s for s in sorted(members, key=iterations) if architecture(s) == name}
                 if own:
                     look = {"color": COLORS[i % len(COLORS)], "marker": WARM_MARKERS[i % len(WARM_MARKERS)]}
-                    estimates += intervals(axes, own, primary, i, len(bases), look)
+                    estimates += intervals(axes, own, primary, look, (i, len(bases)), room=12)
         row[0].set_ylabel(unit_label(samples, primary))
     handles: list[Artist] = [
         Line2D([], [], color=COLORS[i % len(COLORS)], marker=WARM_MARKERS[i % len(WARM_MARKERS)], label=words(base))
@@ -86,6 +86,5 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     for axes in grid[-1]:
         axes.set_xlabel("DIP iterations" + ("; 0: untrained" if durations[0] == 0 else ""))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    for axes in grid.flat:
-        ticks(axes, [durations[0], *reversed(durations)])
+    ticks(grid.flat, [durations[0], *reversed(durations)])
     return figure

@@ -125,7 +125,7 @@ def _ticks(axes: Axes) -> None:
     free = axes.xaxis.get_transform().linthresh if low < 0 else low  # type: ignore[attr-defined]
     decades = [10.0**k for k in range(math.floor(math.log10(free)), math.ceil(math.log10(high)) + 1)]
     wanted = [*decades, *(3 * decade for decade in decades)]
-    ticks(axes, [0.0] * bool(low < 0) + [t for t in wanted if free * (1 - 1e-9) <= t <= high])
+    ticks([axes], [0.0] * bool(low < 0) + [t for t in wanted if free * (1 - 1e-9) <= t <= high])
 
 
 def _number(axes: Axes, front: Sequence[tuple], others: Sequence[tuple], upwards: bool) -> None:
@@ -137,12 +137,14 @@ def _number(axes: Axes, front: Sequence[tuple], others: Sequence[tuple], upwards
         return axes.transData.transform(np.reshape(points, (-1, 2))) * sign * 72 / DPI
 
     members, obstacles = place(front), place(others)
-    half = np.array([3.0 * len(str(number)) for number in range(1, len(front) + 1)])
+    half = np.array([1.5 + 2.6 * len(str(number)) for number in range(1, len(front) + 1)])
+    left, right = np.array(axes.get_window_extent().intervalx) * 72 / DPI
     x = members[:, 0].copy()
     for _ in range(500):  # neighbours that overlap push each other apart
         overlap = np.maximum(half[1:] + half[:-1] - np.diff(x), 0) / 2
         x[1:] += overlap
         x[:-1] -= overlap
+        x = x.clip(left + half, right - half)
     for i, (member, width) in enumerate(zip(members, half, strict=True)):
         level = max(member[1], members[members[:, 0] <= x[i] + width + 3, 1].max(initial=-math.inf)) + 11
         while (np.abs(obstacles - (x[i], level)) < (width + 3, 8)).all(axis=1).any():

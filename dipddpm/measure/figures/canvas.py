@@ -125,15 +125,16 @@ def iterations(sample: Sample) -> int:
 
 
 def intervals(
-    axes: Axes, points: Mapping[int, Sample], primary: str, place: int, places: int, look: Look
+    axes: Axes, points: Mapping[int, Sample], primary: str, look: Look, place: tuple[int, int], room: float = 14
 ) -> list[Estimate]:
     """A line of means with their intervals; what it shows.
 
-    It is moved aside by its place among all lines, so that their bars stand side by side. Lines that are moved take no
-    part in matplotlib's own scaling: see :func:`limits`.
+    It is moved aside by its place (index, of how many) among the lines, so that their bars stand side by side within
+    ``room`` typographic points. Lines that are moved take no part in matplotlib's own scaling: see :func:`limits`.
     """
     estimates = [mean_interval(sample.values[primary]) for sample in points.values()]
-    aside = (place - (places - 1) / 2) * min(2.5, 14 / places) / 72
+    index, count = place
+    aside = (index - (count - 1) / 2) * min(2.5, room / count) / 72
     assert isinstance(axes.figure, Figure)
     shifted = axes.transData + ScaledTranslation(aside, 0, axes.figure.dpi_scale_trans)
     errors = [[e.mean - e.low for e in estimates], [e.high - e.mean for e in estimates]]
@@ -149,22 +150,27 @@ def limits(axes: Axes, estimates: Sequence[Estimate]) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def ticks(axes: Axes, positions: Iterable[float]) -> None:
-    """Ticks on the x axis at exactly ``positions``, the most important first: a label that finds no room stays away."""
-    assert isinstance(axes.figure, Figure)
-    places = list(dict.fromkeys(positions))
-    axes.set_xticks(places, [""] * len(places))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.figure.draw_without_rendering()
+def ticks(panels: Iterable[Axes], positions: Iterable[float]) -> None:
+    """Ticks on equal x axes of one figure at exactly ``positions``, the most important first.
+
+    A label that finds no room stays away.
+    """
+    drawn, places = list(panels), list(dict.fromkeys(positions))
+    for axes in drawn:
+        axes.set_xticks(places, [""] * len(places))
+        axes.xaxis.set_minor_locator(NullLocator())
+    assert isinstance(drawn[0].figure, Figure)
+    drawn[0].figure.draw_without_rendering()  # places the axes
     labels, taken = [f"{position:g}" for position in places], list[tuple[float, float]]()
     for i, position in enumerate(places):
-        x = axes.transData.transform((position, 0))[0] * 72 / DPI
+        x = drawn[0].transData.transform((position, 0))[0] * 72 / DPI
         half = 2.8 * len(labels[i]) + 2
         if any(x - half < right and left < x + half for left, right in taken):
             labels[i] = ""
         else:
             taken.append((x - half, x + half))
-    axes.set_xticks(places, labels)
+    for axes in drawn:
+        axes.set_xticks(places, labels)
 
 
 def legend_right(figure: Figure, parts: Mapping[str, Sequence[Artist]]) -> None:

@@ -54,7 +54,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
         axes.set_title(words(name), loc="left")
         axes.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
         axes.set_yticks(range(len(t0s)), [str(t0) for t0 in t0s])
-    figure.colorbar(image, ax=grid, label=unit_label(samples, primary), fraction=0.05)
+    figure.colorbar(image, ax=grid, label=unit_label(samples, primary), fraction=0.05, aspect=30)
     figure.supxlabel("network evaluations an image (NFE)", fontsize=9)
     figure.supylabel("entry step t0", fontsize=9)
     return figure

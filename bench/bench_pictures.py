@@ -1,0 +1,29 @@
+"""What does it look like? Target, observation, DIP, both arms and the bound, side by side."""
+
+from dipddpm.arms import Arm
+from dipddpm.data import to_uint8
+from dipddpm.measure.figures import picture_grid
+
+ROWS = 6
+
+
+def bench_pictures(focus, experiment, figures):
+    """A grid of the first test images: the longest DIP of the first architecture, each arm at its tuned best."""
+    profile, task = experiment.profile, focus
+    x_0, observation = experiment.images("test").x_0, experiment.observation(task, "test")
+    longest = Arm("dip", profile.architectures[0], profile.iterations[-1])
+
+    def best(arm):
+        return experiment.cell(task, arm, experiment.best_budget(arm, task))
+
+    cells = {
+        f"DIP {longest.iterations}": experiment.cell(task, longest, 0),
+        "from noise": best(Arm("noise")),
+        "from blur": best(Arm("blur")),
+        "from DIP": best(longest),
+        "from oracle": best(Arm("oracle")),
+    }
+    columns = {"target": x_0, "observation": observation.pinv, **{name: cell.x_hat for name, cell in cells.items()}}
+    captions = {name: [f"{psnr:.1f} dB" for psnr in cell.scores["psnr"][:ROWS]] for name, cell in cells.items()}
+    pictures = {name: to_uint8(x[:ROWS]).permute(0, 2, 3, 1).cpu().numpy() for name, x in columns.items()}
+    figures.append(picture_grid(pictures, captions, figures.folder / f"grid-{task}", task))

@@ -1,0 +1,88 @@
+"""How fast is the denoiser, and how near to what the machine can do, over batch size, precision and torch.compile?"""
+
+import contextlib
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dipddpm import unet
+from dipddpm.measure import roofline
+from dipddpm.measure.machine import machine
+from dipddpm.measure.record import Measure, Record
+from dipddpm.measure.roofline import peak_rate, repeated
+
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+
+
+@contextlib.contextmanager
+def tf32(on):
+    """Whether CUDA may round the inputs of float32 products and convolutions to 10 bits."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def measure(config, size, device, batch, precision, compiled):
+    """Seconds of repeated evaluations, of the first one (compilation, if any), and FLOPs of one, with the limit."""
+    dtype = PRECISIONS[precision]
+    model = unet.UNet(**config).to(device).to(memory_format=torch.channels_last).eval()
+    x = torch.randn(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    t = torch.full((batch,), 500, device=device)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(x, t)
+    forward = torch.compile(model) if compiled else model
+
+    def evaluate():
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            forward(x, t)
+
+    with tf32(precision == "tf32"):
+        (first,) = repeated(evaluate, seconds=0, least=1, warmup=0)
+        times = repeated(evaluate, seconds=0.5, least=5, warmup=2)
+        limit = peak_rate(str(device), dtype)
+    return {"first": first, "times": times, "flops": counter.get_total_flops(), "limit": limit}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def bench_denoiser_throughput(batch, precision, compiled, experiment, run_once, record):
+    """One evaluation of the U-Net of the shipped checkpoint on a batch."""
+    device, config, size = experiment.device, experiment.denoiser.config, experiment.denoiser.size
+    cuda = device.type == "cuda"
+    if precision != "fp32" and not cuda:
+        pytest.skip(f"{precision} is emulated on this CPU, and slower")
+    if compiled and not (cuda or experiment.profile.name == "full"):
+        pytest.skip("compiling costs minutes on a CPU; profile full does it")
+    key = {"unet": config, "batch": batch, "precision": precision, "compiled": compiled}
+    entry = experiment.memo(
+        "throughput",
+        key,
+        [unet, roofline],
+        lambda: (measure(config, size, device, batch, precision, compiled), {}),
+        run_once,
+    )
+    found = entry.info
+    typical = sorted(found["times"])[len(found["times"]) // 2]
+    rate = found["flops"] / typical
+    record(
+        Record(
+            suite="denoiser throughput",
+            group="U-Net",
+            arm=machine()["gpu"] if cuda else "CPU",
+            role="stage",
+            budget=1,
+            axes={"batch": batch, "precision": precision, "compiled": compiled},
+            measures={
+                "NFE / s": Measure("", True, "timing", [batch / s for s in found["times"]]),
+                "ms / NFE": Measure("", False, "timing", [1e3 * s / batch for s in found["times"]]),
+                "GFLOP / s": Measure("", True, "timing", [rate / 1e9]),
+                "% of peak": Measure("", True, "timing", [100 * rate / found["limit"]]),
+                "first call (s)": Measure("", False, "timing", [found["first"]]),
+            },
+            seconds={"evaluation": typical / batch},
+            units={"evaluation": 1},
+            memory={"evaluation": entry.memory},
+        )
+    )

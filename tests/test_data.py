@@ -1,0 +1,153 @@
+"""Data sets: real files in their real formats, splits that do not leak, and faults named one by one."""
+
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+from dipddpm.data import SPLITS, open_dataset, to_float, to_uint8
+from dipddpm.data.photo_patches import FLAT, PHOTOGRAPHS
+from dipddpm.errors import InputError
+from dipddpm.rng import image_keys
+
+
+def test_photo_patches_are_real_varied_and_split_by_photograph():
+    splits = {split: open_dataset("photo-patches").load(split) for split in SPLITS}
+    for images in splits.values():
+        assert images.dtype == torch.uint8 and images.shape[1:] == (3, 32, 32) and len(images) >= 64
+        assert images.float().mean(1).flatten(1).std(1).min() > FLAT
+    photographs = [name for names in PHOTOGRAPHS.values() for name in names]
+    assert len(photographs) == len(set(photographs)) == 4
+    keys = [set(image_keys(images)) for images in splits.values()]
+    assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+
+
+def test_a_larger_sample_extends_a_smaller_one():
+    dataset = open_dataset("photo-patches")
+    assert torch.equal(dataset.sample("test", 20)[:8], dataset.sample("test", 8))
+
+
+def test_more_images_than_there_are():
+    with pytest.raises(InputError, match=r"photo-patches.*100000 test images asked for"):
+        open_dataset("photo-patches").sample("test", 100_000)
+
+
+def test_range_round_trip():
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    x = to_float(pixels)
+    assert x.min() == -1 and x.max() == 1
+    assert torch.equal(to_uint8(x), pixels)
+    assert torch.equal(to_uint8(torch.tensor([-3.0, 3.0])), torch.tensor([0, 255], dtype=torch.uint8))
+
+
+def photograph(path, seed, size=(40, 50)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def test_folder_flat_and_by_class_splits_by_path(tmp_path):
+    for i in range(60):
+        photograph(tmp_path / "ab"[i % 2] / f"{i}.png", i)
+    dataset = open_dataset(f"folder:{tmp_path}")
+    before = {split: set(image_keys(dataset.load(split))) for split in SPLITS}
+    assert sum(len(keys) for keys in before.values()) == 60
+    assert len(before["train"]) > 35 and before["test"] and before["validation"]
+    photograph(tmp_path / "a" / "new.png", 999)
+    after = {split: set(image_keys(open_dataset(f"folder:{tmp_path}").load(split))) for split in SPLITS}
+    assert all(before[split] <= after[split] for split in SPLITS), "adding a file moved another one"
+
+
+def test_folder_with_train_and_test_keeps_them_apart(tmp_path):
+    for i in range(40):
+        photograph(tmp_path / "train" / f"{i}.png", i)
+    for i in range(5):
+        photograph(tmp_path / "test" / f"{i}.png", 100 + i)
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert len(dataset.load("test")) == 5
+    assert len(dataset.load("train")) + len(dataset.load("validation")) == 40
+
+
+def test_folder_label_tells_nothing_of_the_machine(tmp_path):
+    (tmp_path / "holiday" / "test").mkdir(parents=True)
+    label = open_dataset(f"folder:{tmp_path}/holiday/test").label
+    assert label == "folder:holiday/test"
+
+
+def test_folder_faults_name_the_file(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        open_dataset(f"folder:{tmp_path}/none").load("test")
+    with pytest.raises(InputError, match=r"holds no image.*\.jpg"):
+        open_dataset(f"folder:{tmp_path}").load("test")
+    (tmp_path / "notes.jpg").write_text("not a photograph")
+    with pytest.raises(InputError, match=r"notes\.jpg: not a readable image"):
+        for split in SPLITS:
+            open_dataset(f"folder:{tmp_path}").load(split)
+    photograph(tmp_path / "cut.png", 0)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])
+    (tmp_path / "notes.jpg").unlink()
+    with pytest.raises(InputError, match=r"cut\.png: not a readable image"):
+        for split in SPLITS:
+            open_dataset(f"folder:{tmp_path}").load(split)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("imagenet", r"unknown data set 'imagenet': choose from cifar10, folder:PATH, photo-patches"),
+        ("folder", r"needs a location: write folder:PATH"),
+        ("photo-patches:x", r"takes no location, got 'x'"),
+    ],
+)
+def test_wrong_names(spec, message):
+    with pytest.raises(InputError, match=message):
+        open_dataset(spec)
+
+
+@pytest.fixture
+def cifar_root(tmp_path, monkeypatch):
+    """A data set in CIFAR-10's own format, with md5 sums to match: 20 images a batch."""
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    def batch(name):
+        pixels = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
+        return write(name, {"data": pixels, "labels": [0] * 20})
+
+    monkeypatch.setattr(CIFAR10, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch")])
+    name, md5 = write("batches.meta", {"label_names": [f"class {i}" for i in range(10)]})
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"filename": name, "md5": md5})
+    monkeypatch.setattr("dipddpm.data.cifar10.HELD_OUT", 10)
+    return tmp_path
+
+
+def test_cifar10_in_its_own_format(cifar_root):
+    dataset = open_dataset("cifar10", cifar_root)
+    sizes = {split: tuple(dataset.load(split).shape) for split in SPLITS}
+    assert sizes == {"train": (90, 3, 32, 32), "validation": (10, 3, 32, 32), "test": (20, 3, 32, 32)}
+    raw = pickle.loads((cifar_root / CIFAR10.base_folder / "test_batch").read_bytes())["data"]
+    assert np.array_equal(dataset.load("test").reshape(20, -1).numpy(), raw)  # channels and rows in their places
+
+
+def test_cifar10_names_every_missing_and_damaged_file(cifar_root):
+    folder = cifar_root / CIFAR10.base_folder
+    (folder / "data_batch_2").unlink()
+    (folder / "test_batch").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"data_batch_2 is missing; test_batch is damaged"):
+        open_dataset("cifar10", cifar_root).load("test")
+
+
+def test_cifar10_without_a_network_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    with pytest.raises(InputError, match=r"cifar10: not in .* and the download failed .*--data-root"):
+        open_dataset("cifar10", tmp_path).load("test")

@@ -1,0 +1,115 @@
+"""The noise network and its checkpoints, the shipped ones among them."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import dipddpm.denoisers.unet as module
+from dipddpm.denoisers import open_denoiser
+from dipddpm.denoisers.unet import SHIPPED, WEAKER, save_checkpoint
+from dipddpm.errors import InputError
+from dipddpm.training import HELD_OUT_T
+from dipddpm.unet import UNet, time_embedding
+
+FOLDER = Path(module.__file__).parent
+
+
+def test_a_new_network_predicts_nothing():
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(UNet()(x, torch.tensor([0, 500])), torch.zeros_like(x))  # zero-initialised output
+
+
+def test_every_parameter_learns_and_the_step_matters():
+    torch.manual_seed(0)
+    model = UNet(size=16, channels=(8, 16), attention_at=(8,))
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    x = torch.randn(2, 3, 16, 16)
+    out = model(x, torch.tensor([10, 900]))
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert not torch.allclose(out, model(x, torch.tensor([900, 10])))
+
+
+def test_attention_stands_where_it_is_asked_for():
+    count = sum(type(m).__name__ == "Attention" for m in UNet(attention_at=(8,)).modules())
+    assert count == 3  # down, middle, up at 8 px
+    assert not any(type(m).__name__ == "Attention" for m in UNet(attention_at=()).modules())
+
+
+def test_time_embedding_is_sinusoidal():
+    emb = time_embedding(torch.tensor([0, 7]), 8)
+    assert torch.equal(emb[0], torch.tensor([1.0] * 4 + [0.0] * 4))
+    assert emb[1, 4].item() == pytest.approx(torch.tensor(7.0).sin().item())
+
+
+def test_a_size_that_cannot_be_halved():
+    with pytest.raises(InputError, match="cannot halve 30 px"):
+        UNet(size=30)
+
+
+@pytest.mark.parametrize("name", [SHIPPED, *WEAKER])
+def test_shipped_checkpoints_are_small_and_what_their_record_says(name):
+    path = FOLDER / f"{name}.safetensors"
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert path.stat().st_size <= 6_000_000
+    assert record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert {"command", "seed", "data", "steps", "loss_curve", "held_out_loss"} <= record.keys()
+    assert record["images"] >= 20_000 and sorted(map(int, record["held_out_loss"])) == sorted(HELD_OUT_T)
+
+
+def test_the_shipped_training_run_got_better_all_along():
+    early, middle, last = (
+        json.loads((FOLDER / f"{name}.json").read_text())["held_out_loss"] for name in (*WEAKER, SHIPPED)
+    )
+    assert all(early[t] > middle[t] > last[t] for t in early)
+
+
+def test_the_shipped_denoiser_removes_noise():
+    denoiser = open_denoiser("unet")
+    from dipddpm.data import open_dataset, to_float
+
+    x_0 = to_float(open_dataset("photo-patches").sample("test", 16))
+    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
+    for t, least in ((50, 0.5), (300, 0.8)):
+        x_t = denoiser.schedule.q_sample(x_0, torch.full((16,), t), eps)
+        assert (denoiser.eps(x_t, t) - eps).square().mean() < 1 - least
+
+
+def test_an_evaluation_of_an_image_is_the_same_in_any_batch():
+    denoiser, x = open_denoiser("unet"), torch.randn(3, 3, 32, 32)
+    assert torch.allclose(denoiser.eps(x, 100)[1:2], denoiser.eps(x[1:2], 100), atol=1e-4)
+
+
+def test_checkpoint_round_trip(tmp_path):
+    torch.manual_seed(1)
+    model = UNet(size=16, channels=(8, 16))
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.05)
+    save_checkpoint(tmp_path / "a.safetensors", model.state_dict(), {"model": model.config, "T": 500})
+    denoiser, x = open_denoiser(f"unet:{tmp_path}/a.safetensors"), torch.randn(2, 3, 16, 16)
+    assert denoiser.schedule.T == 500 and denoiser.size == 16
+    assert torch.allclose(denoiser.eps(x, 7), model(x, torch.tensor([7, 7])), atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+def test_bad_checkpoints_are_named(tmp_path):
+    with pytest.raises(InputError, match="unknown denoiser 'ncsn': choose from unet"):
+        open_denoiser("ncsn")
+    with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
+        open_denoiser("unet:none.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(InputError, match=r"text\.safetensors: not a safetensors file"):
+        open_denoiser(f"unet:{tmp_path}/text.safetensors")
+    save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="not written by `dipddpm train`"):
+        open_denoiser(f"unet:{tmp_path}/other.safetensors")
+    weights = load_file(FOLDER / f"{SHIPPED}.safetensors")
+    config = UNet(channels=(16, 32)).config
+    save_checkpoint(tmp_path / "shape.safetensors", weights, {"model": config, "T": 1000})
+    with pytest.raises(InputError, match=r"shape\.safetensors: shapes differ"):
+        open_denoiser(f"unet:{tmp_path}/shape.safetensors")

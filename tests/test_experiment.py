@@ -1,0 +1,182 @@
+"""The main path: fair by construction. Small real fits, a real network, real samples."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from dipddpm import restore as restore_module
+from dipddpm.arms import Arm, arms
+from dipddpm.data import open_dataset
+from dipddpm.denoisers import open_denoiser
+from dipddpm.errors import InputError
+from dipddpm.experiment import Experiment
+from dipddpm.measure.store import Store
+from dipddpm.priors import Evidence, prior, priors
+from dipddpm.profiles import profile
+from dipddpm.restore import Setting, restore, score
+from dipddpm.rng import ImageRng
+
+TINY = dataclasses.replace(
+    profile("smoke"), images=3, validation_images=2, tasks=("inpaint", "denoise_25"), architectures=("deep_decoder", "skip"),
+    few_architectures=("deep_decoder",), iterations=(3, 6), budgets=(1, 2), noise_budgets=(4,), trials=2,
+)  # fmt: skip
+DIP = Arm("dip", "deep_decoder", 6)
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return open_denoiser("unet")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def make(cache, denoiser, **options):
+    return Experiment(TINY, open_dataset("photo-patches"), denoiser, Store(cache).measured, **options)
+
+
+@pytest.fixture(scope="module")
+def experiment(cache, denoiser):
+    return make(cache, denoiser)
+
+
+def test_every_cell_runs_and_counts_its_own_evaluations(experiment):
+    for task in TINY.tasks:
+        for arm, budget in experiment.cells(task):
+            cell = experiment.cell(task, arm, budget)
+            assert cell.nfe == budget, f"{arm.label}: quality of {budget} evaluations, cost of {cell.nfe}"
+            assert cell.x_hat.abs().max() <= 1
+            assert all(len(values) == TINY.images for values in cell.scores.values())
+            assert (cell.seconds.get("dip", 0) > 0) == arm.uses_dip, "DIP seconds left out of the cost"
+
+
+def test_a_longer_dip_costs_more_and_all_its_seconds_are_charged(experiment):
+    costs = [experiment.cell("inpaint", Arm("dip", "deep_decoder", i), 0).seconds["dip"] for i in (3, 6)]
+    assert 0 < costs[0] < costs[1]
+    fit = experiment.fit("inpaint", "deep_decoder")
+    assert costs[1] == pytest.approx(fit.seconds[-1] / TINY.images)
+
+
+@pytest.mark.parametrize("arm", [a for a in arms(TINY, "inpaint") if a.uses_dip], ids=lambda a: a.label)
+def test_the_prior_is_used(arm, experiment):
+    """Swapping the prior under fixed noise must change the sample."""
+    mu, observation = experiment.mu(arm, "inpaint"), experiment.observation("inpaint", "test")
+    setting = Setting(2, arm.way, 400 if arm.way == "start" else 999)
+    seeds = experiment.rng("test", "inpaint", "sample").seeds
+    ours, _ = restore(experiment.denoiser, observation, mu, setting, ImageRng(seeds))
+    again, _ = restore(experiment.denoiser, observation, mu, setting, ImageRng(seeds))
+    other, _ = restore(experiment.denoiser, observation, -mu, setting, ImageRng(seeds))
+    assert torch.equal(ours, again)
+    assert (ours - other).abs().max() > 0.01
+
+
+def test_all_arms_share_mask_and_noise(experiment, monkeypatch):
+    """What the injection and the operator draw does not depend on the arm."""
+    observations, noises = [], []
+
+    def spy(denoiser, observation, mu, setting, rng):
+        observations.append(observation.y)
+        noises.append(ImageRng(rng.seeds).randn(3, 32, 32))
+        return restore(denoiser, observation, mu, setting, rng)
+
+    monkeypatch.setattr(restore_module, "restore", spy)
+    fresh = Experiment(TINY, experiment.dataset, experiment.denoiser, direct)
+    for arm in (Arm("noise"), Arm("pinv"), DIP, Arm("oracle")):
+        fresh.cell_with("inpaint", arm, Setting(1, arm.way, 400 if arm.way != "none" else 999))
+    assert len(noises) == 4
+    assert all(torch.equal(noises[0], noise) for noise in noises)
+    assert all(torch.equal(observations[0], y) for y in observations)
+
+
+def direct(kind, config, sources, compute, run=lambda work: work()):
+    """A memo that remembers nothing."""
+    info, tensors = compute()
+    return type("Entry", (), {"info": info, "tensors": tensors, "seconds": 1.0, "memory": 0, "fresh": True})
+
+
+def test_only_what_declares_a_leak_is_shown_the_photograph(experiment, monkeypatch):
+    seen = {}
+    for name, kind in priors().items():
+        monkeypatch.setattr(kind, "mu", lambda self, evidence, name=name: seen.update({name: evidence.x_0}), raising=True)
+    for arm in arms(TINY, "inpaint"):
+        experiment.mu(arm, "inpaint")
+    assert {name for name, x_0 in seen.items() if x_0 is not None} == {"oracle"}
+
+
+def test_an_image_gets_the_same_result_in_any_company(denoiser, experiment):
+    """The quality numbers of an image do not depend on how many others are restored with it."""
+    fewer = Experiment(dataclasses.replace(TINY, images=2), experiment.dataset, denoiser, direct)
+    for arm, setting in ((Arm("noise"), Setting(4, "none", 999, eta=1.0, travel=2)), (DIP, Setting(2, "start", 400))):
+        a = experiment.cell_with("inpaint", arm, setting).scores["psnr"][:2]
+        b = fewer.cell_with("inpaint", arm, setting).scores["psnr"]
+        assert a == pytest.approx(b, abs=0.01)
+
+
+def test_the_same_command_gives_the_same_numbers(denoiser, experiment, tmp_path):
+    again = make(tmp_path, denoiser)
+    for arm, budget in ((Arm("noise"), 4), (DIP, 2)):
+        assert experiment.cell("inpaint", arm, budget).scores == again.cell("inpaint", arm, budget).scores
+    other = make(tmp_path, denoiser, seed=1)
+    assert other.cell("inpaint", DIP, 2).scores != experiment.cell("inpaint", DIP, 2).scores
+    assert other.tuned(DIP, "inpaint", 2) == experiment.tuned(DIP, "inpaint", 2)  # repeats share the settings
+
+
+def test_results_are_found_again(cache, denoiser, experiment):
+    experiment.cell("inpaint", DIP, 2)
+    ran = []
+    make(cache, denoiser).cell("inpaint", DIP, 2, run=lambda work: (ran.append(1), work()))
+    assert not ran
+
+
+def test_another_denoiser_keeps_the_fits_and_drops_the_samples(experiment):
+    weak = experiment.with_denoiser(open_denoiser("unet:early"))
+    assert experiment.fit_entry("inpaint", "deep_decoder").key == weak.fit_entry("inpaint", "deep_decoder").key
+    setting = Setting(2, "none", 999)
+    assert weak.cell_with("inpaint", Arm("noise"), setting).scores != (
+        experiment.cell_with("inpaint", Arm("noise"), setting).scores
+    )
+
+
+def test_the_oracle_is_an_upper_bound_of_starts_and_shuffling_hurts(experiment):
+    setting = Setting(2, "start", 200)
+    psnr = {
+        name: sum(experiment.cell_with("inpaint", Arm(name, *rest), setting).scores["psnr"])
+        for name, *rest in (("oracle",), ("dip", "deep_decoder", 6), ("shuffled", "deep_decoder", 6), ("mean_colour",))
+    }
+    assert psnr["oracle"] == max(psnr.values())
+    assert psnr["shuffled"] < psnr["oracle"]
+
+
+@pytest.mark.parametrize("name", ["pinv", "blur", "mean_colour", "bicubic", "matched"])
+def test_controls_agree_with_y_and_know_no_more(name, experiment):
+    for task in ("inpaint", "inpaint_box", "super_resolution_x4", "denoise_25"):
+        observation = experiment.observation(task, "test")
+        if not prior(name).applies(observation):
+            continue
+        mu = prior(name).mu(Evidence(observation))
+        assert mu.shape == experiment.images("test").x_0.shape and mu.isfinite().all()
+        if observation.consistency == "projection":
+            assert torch.allclose(observation.operator.A(mu), observation.y, atol=1e-5)
+
+
+def test_blur_fills_holes_with_what_surrounds_them(experiment):
+    x_0 = torch.full((2, 3, 32, 32), 0.3)
+    from dipddpm.tasks import task
+
+    for name in ("inpaint", "inpaint_box"):
+        observation = task(name).observe(x_0, ImageRng([0, 1]))
+        for control in ("blur", "mean_colour"):
+            assert torch.allclose(prior(control).mu(Evidence(observation)), x_0, atol=1e-4)
+
+
+def test_nothing_to_answer_with(experiment):
+    with pytest.raises(InputError, match="there is no prior"):
+        restore(experiment.denoiser, experiment.observation("inpaint", "test"), None, Setting(0), ImageRng([0, 1, 2]))
+
+
+def test_score_has_every_metric(experiment):
+    x = experiment.images("test").x_0
+    assert score(x, x)["psnr"] == [100.0] * 3 and set(score(x, x)) == {"psnr", "ssim"}

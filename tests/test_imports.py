@@ -1,0 +1,86 @@
+"""The house: imports flow one way, measurement knows nothing of diffusion, variants are found by discovery."""
+
+import ast
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import dipddpm
+import dipddpm.dip
+from dipddpm.dip import DeepImagePrior
+from dipddpm.errors import InputError
+from dipddpm.registry import choose, discover
+
+ROOT = Path(dipddpm.__file__).parent
+
+# Each layer may import itself and those above it.
+LAYERS = [
+    ["errors", "registry", "rng"],
+    ["schedule", "unet", "dip", "tasks", "data", "metrics", "stacking", "stopping"],
+    ["injection", "priors", "fitting", "training", "sampling", "denoisers"],
+    ["profiles", "arms", "restore", "tuning"],
+    ["experiment"],
+    ["cli", "__main__"],
+]
+
+
+def imports(file):
+    """Parts of the package that a file imports: ``dipddpm.dip.skip`` counts as ``dip``."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "dipddpm":
+            yield from (alias.name for alias in node.names if (ROOT / alias.name).exists() or (ROOT / f"{alias.name}.py").exists())
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dipddpm."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("dipddpm."))
+
+
+def part(file):
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda f: f.relative_to(ROOT).as_posix())
+def test_imports_flow_one_way(file):
+    if part(file) == "measure":
+        assert set(imports(file)) <= {"measure"}
+        return
+    if part(file) in ("__init__",):
+        return
+    level = {name: i for i, names in enumerate(LAYERS) for name in names}
+    assert part(file) in level, f"{part(file)} has no place in the house: give it a layer here and in ARCHITECTURE.md"
+    allowed = {name for name, i in level.items() if i <= level[part(file)]}
+    if part(file) == "cli":
+        allowed |= {"measure", "__version__"}
+    assert set(imports(file)) <= allowed
+
+
+def test_discovery_finds_what_another_distribution_adds(monkeypatch, tmp_path):
+    (tmp_path / "their_package.py").write_text(
+        "from dipddpm.dip.skip import SkipNet\n\nclass Theirs(SkipNet):\n    name = 'theirs'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("theirs", "their_package:Theirs", "dipddpm.dip")
+    monkeypatch.setattr("dipddpm.registry.entry_points", lambda group: [entry] if group == "dipddpm.dip" else [])
+    found = discover.__wrapped__(dipddpm.dip, DeepImagePrior)
+    assert "theirs" in found and "skip" in found and "DeepImagePrior" not in {c.__name__ for c in found.values()}
+    sys.modules.pop("their_package")
+
+
+def test_two_variants_of_one_name_are_refused(monkeypatch, tmp_path):
+    (tmp_path / "copycat.py").write_text(
+        "from dipddpm.dip.skip import SkipNet\n\nclass Copy(SkipNet):\n    name = 'skip'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("copy", "copycat:Copy", "dipddpm.dip")
+    monkeypatch.setattr("dipddpm.registry.entry_points", lambda group: [entry])
+    with pytest.raises(InputError, match="both named 'skip'"):
+        discover.__wrapped__(dipddpm.dip, DeepImagePrior)
+    sys.modules.pop("copycat")
+
+
+def test_choose():
+    assert choose("colour", "red", ["red", "blue"]) == "red"
+    with pytest.raises(InputError, match="unknown colour 'green': choose from red, blue"):
+        choose("colour", "green", ["red", "blue"])

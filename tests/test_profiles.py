@@ -1,0 +1,100 @@
+"""Profiles and arms: every axis covered, overridden by name, and refused in one line."""
+
+import pytest
+
+from dipddpm.arms import arms, budgets, tuned_as
+from dipddpm.dip import architecture
+from dipddpm.errors import InputError
+from dipddpm.priors import priors
+from dipddpm.profiles import AXES, PROFILES, profile
+from dipddpm.restore import Setting
+from dipddpm.tasks import tasks
+from dipddpm.tuning import candidates, draw_trials
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
+    p = profile(name)
+    for task in p.tasks:
+        assert task in tasks()
+        listed = arms(p, task)
+        assert {arm.prior for arm in listed} == set(priors())
+        assert len({arm.label for arm in listed}) == len(listed)
+        assert {arm.architecture for arm in listed if arm.prior == "dip"} == set(p.architectures_for(task))
+    for a in p.architectures:
+        architecture(a)
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_every_arm_runs_the_shared_budgets_and_tunes_with_the_same_number_of_trials(name):
+    p = profile(name)
+    for arm in arms(p, p.tasks[0]):
+        assert set(p.budgets) <= set(budgets(arm, p))
+        assert tuned_as(tuned_as(arm, p), p) == tuned_as(arm, p)
+    most = p.budgets[-1]
+    for way, solvers, t0s in (("none", p.noise_solvers, [999]), ("start", p.solvers, p.t0s)):
+        assert len(draw_trials(candidates(most, way, t0s, solvers), p.trials, "task")) == p.trials
+
+
+def test_the_shuffled_dip_and_the_oracle_run_in_the_setting_of_the_fitted_dip():
+    p = profile("quick")
+    longest = max(p.iterations)
+    for arm in arms(p, p.tasks[0]):
+        if arm.prior in ("shuffled", "oracle"):
+            assert (tuned_as(arm, p).prior, tuned_as(arm, p).iterations) == ("dip", longest)
+
+
+def test_only_the_oracles_leak():
+    leaking = {arm.label for arm in arms(profile("quick"), "inpaint") if arm.leak != "none"}
+    assert leaking == {"oracle", "dip skip oracle"}
+    assert all(arm.role == "bound" for arm in arms(profile("quick"), "inpaint") if arm.leak != "none")
+
+
+def test_candidates_spend_exactly_the_budget():
+    grid = candidates(20, "start", [100, 400], profile("quick").solvers, (1.0, 4.0))
+    assert all(s.nfe == 20 and s.nfe % s.travel == 0 for s in grid) and len(set(grid)) == len(grid)
+    assert {s.t0 for s in grid} == {100, 400} and {s.strength for s in grid} == {1.0, 4.0}
+    assert {s.sampler for s in candidates(1, "start", [100], profile("quick").solvers)} == {"ddim"}
+    assert candidates(0, "start", [100], profile("quick").solvers) == [Setting(0)]
+    assert candidates(20, "start", [10], profile("quick").solvers) == []  # 20 steps do not fit below 10
+    with pytest.raises(InputError, match="20 evaluations cannot be shared out over 3"):
+        Setting(20, travel=3)
+
+
+def test_trials_are_drawn_alike_every_time():
+    grid = candidates(20, "start", profile("full").t0s, profile("full").solvers)
+    assert draw_trials(grid, 5, "a") == draw_trials(grid, 5, "a") != draw_trials(grid, 5, "b")
+    assert draw_trials(grid, 10_000, "a") == grid
+
+
+def test_override():
+    p = profile("quick").override(["dip.iterations=100,50,0", "images=4", "task=inpaint"])
+    assert p.iterations == (50, 100) and p.images == 4 and p.tasks == ("inpaint",)
+    assert p.budgets == profile("quick").budgets
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dip.iteration=5", r"unknown axis 'dip.iteration': choose from .*dip\.iterations"),
+        ("images=many", r"--axis 'images=many': every value must be int"),
+        ("images", r"write NAME=VALUE,VALUE"),
+        ("dip.iterations=0", r"needs at least one value above 0"),
+        ("images=0", r"must be at least 1"),
+        ("nfe=-5", r"must be at least 1"),
+    ],
+)
+def test_override_faults(text, message):
+    with pytest.raises(InputError, match=message):
+        profile("quick").override([text])
+
+
+def test_every_axis_can_be_overridden():
+    for name in AXES:
+        value = "inpaint" if name == "task" else "skip" if name == "dip.architecture" else "7"
+        profile("quick").override([f"{name}={value}"])
+
+
+def test_unknown_profile():
+    with pytest.raises(InputError, match="unknown profile 'huge': choose from smoke, quick, full"):
+        profile("huge")

@@ -1,0 +1,97 @@
+"""The tables: best first, leaks apart, the same numbers in Markdown and CSV, and raw values that survive a round trip."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import experiment, record, run
+
+from dipddpm.measure.leaderboard import frame
+from dipddpm.measure.record import MeasureError, Run
+from dipddpm.measure.report import markdown, terminal, write
+
+
+def test_best_first_one_row_an_arm():
+    made = experiment(+2.0, +2.0)
+    table = frame(made)
+    assert table["psnr"].is_monotonic_decreasing and table["rank"].tolist() == list(range(1, len(table) + 1))
+    assert table["arm"].is_unique
+    assert set(table["arm"]) == {r.arm for r in made.records}
+
+
+def test_a_metric_where_less_is_better_ranks_the_other_way():
+    made = experiment(0.0, 0.0)
+    for r in made.records:
+        object.__setattr__(r.measures["psnr"], "higher_is_better", False)
+    assert frame(made)["psnr"].is_monotonic_increasing
+
+
+def test_rows_that_leak_stand_apart_and_carry_no_contrast():
+    x = np.arange(16.0)
+    made = run(
+        [
+            record("noise", "control", x + 20),
+            record("dip a 100", "treatment", x + 19, family="a", dip=1.0, iterations=100),
+            record("oracle", "bound", x + 40, leak="clean-target"),
+            record("dip a 100", "treatment", x + 60, family="a", dip=1.0, group="naive", leak="clean-target"),
+        ]
+    )
+    table = frame(made)
+    assert table.iloc[0]["arm"] == "noise" and table.iloc[-1]["group"] == "naive"
+    assert table[table["leak"] != "none"]["control_diff"].isna().all()
+    text = markdown(made, table)
+    headline, bounds = text.split("Rows that saw the photograph")[:2]
+    assert "oracle" not in headline and "oracle" in bounds
+    naive = text.split("## naive")[1]
+    assert "The DIP start" not in naive and "Rows that saw the photograph" in naive
+
+
+def test_markdown_and_csv_show_the_same_numbers(tmp_path):
+    made = experiment(+2.0, +2.0)
+    md, csv = write(made, tmp_path)
+    rows = [line.split("|") for line in md.read_text().splitlines() if line.startswith("|") and " dB" not in line][1:]
+    table = pd.read_csv(csv)
+    assert len(rows) == len(table)
+    for cells, (_, row) in zip(rows, table.iterrows(), strict=True):
+        assert cells[2].strip() == row["arm"]
+        assert cells[3].strip() == f"{row['psnr']:.2f} [{row['psnr_low']:.2f}, {row['psnr_high']:.2f}]"
+    values = next(r for r in made.records if r.arm == table.iloc[0]["arm"]).measures["psnr"].values
+    assert table.iloc[0]["psnr"] == pytest.approx(np.mean(values), rel=1e-15)  # full precision
+    assert "dip net0 100" in terminal(made)
+
+
+def test_share_reached_counts_every_image():
+    x = np.array([10.0] * 12 + [30.0] * 4)
+    table = frame(run([record("noise", "control", x)]))
+    assert table["psnr>=20 reached"].item() == 0.25
+    assert pd.isna(table["psnr>=20 median"].item())
+    assert "not reached" in markdown(run([record("noise", "control", x)]), table)
+
+
+def test_nothing_measured_says_so(tmp_path):
+    assert "No arms were run" in markdown(run([]), frame(run([])))
+    assert "No arms were run" in terminal(run([]))
+
+
+def test_a_run_survives_its_file(tmp_path):
+    made = experiment(+1.0, 0.0)
+    made.save(tmp_path / "run.json")
+    assert Run.load(tmp_path / "run.json") == made
+
+
+def test_bad_run_files_are_named(tmp_path):
+    file = tmp_path / "run.json"
+    with pytest.raises(MeasureError, match=r"run\.json: no such run file"):
+        Run.load(file)
+    for text in ("not json", "[]", "{}"):
+        file.write_text(text)
+        with pytest.raises(MeasureError, match=r"run\.json: not a run file"):
+            Run.load(file)
+    file.write_text('{"schema": 0}')
+    with pytest.raises(MeasureError, match=r"schema 0, this version reads 1"):
+        Run.load(file)
+
+
+def test_a_value_that_is_no_number_is_never_stored(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        run([record("noise", "control", [np.nan] * 16)]).save(tmp_path / "run.json")
+    assert not (tmp_path / "run.json").exists()

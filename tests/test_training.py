@@ -1,0 +1,125 @@
+"""Training: known losses, an average that is one, and a run that resumes to the same numbers."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dipddpm.cli import main
+from dipddpm.data import open_dataset
+from dipddpm.denoisers import open_denoiser
+from dipddpm.denoisers.unet import save_checkpoint
+from dipddpm.errors import InputError
+from dipddpm.schedule import Schedule
+from dipddpm.training import EMA, ddpm_loss, draw_batch, learning_rate, train
+from dipddpm.unet import UNet
+
+SCHEDULE = Schedule.linear()
+IMAGES = open_dataset("photo-patches", size=16).load("train")[:50]
+
+
+def small():
+    torch.manual_seed(0)
+    return UNet(size=16, channels=(8, 16), attention_at=(8,))
+
+
+def run(out, steps, **options):
+    return train(
+        IMAGES, IMAGES[:8], out, model=small(), schedule=SCHEDULE, batch=8, save=save_checkpoint,
+        **{"steps": steps, "save_every": 3, "warmup": 2} | options,
+    )  # fmt: skip
+
+
+def test_loss_of_known_predictors():
+    x_0, eps = torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8)
+    t = torch.tensor([0, 10, 500, 999])
+    assert torch.allclose(ddpm_loss(lambda x, t: torch.zeros_like(x), SCHEDULE, x_0, t, eps), torch.ones(4))
+    perfect = ddpm_loss(lambda x, t: x / SCHEDULE.sigma(t, x), SCHEDULE, x_0, t, eps)
+    assert torch.allclose(perfect, torch.zeros(4), atol=1e-6)
+
+
+def test_batches_depend_on_seed_and_step_alone_and_visit_every_image():
+    a, b = draw_batch(IMAGES, SCHEDULE, 8, 0, 5), draw_batch(IMAGES, SCHEDULE, 8, 0, 5)
+    assert all(torch.equal(u, v) for u, v in zip(a, b, strict=True))
+    assert not torch.equal(a[2], draw_batch(IMAGES, SCHEDULE, 8, 0, 6)[2])
+    assert not torch.equal(a[2], draw_batch(IMAGES, SCHEDULE, 8, 1, 5)[2])
+    numbered = torch.arange(24, dtype=torch.uint8)[:, None, None, None].expand(24, 3, 2, 2).contiguous()
+    seen = torch.cat([draw_batch(numbered, SCHEDULE, 8, 0, step)[0][:, 0, 0, 0] for step in range(3)])
+    assert len(seen.unique()) == 24  # one epoch
+    t = a[1]
+    assert t.min() >= 0 and t.max() < 1000 and t.diff().abs().remainder(1000).min() >= 124  # spread evenly
+
+
+def test_ema_against_its_recursion():
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    ema, expected = EMA(model, decay=0.5), 1.0
+    for n, value in enumerate([2.0, 3.0, 4.0, 5.0], start=1):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        ema.update(model)
+        rate = min(0.5, (1 + n) / (10 + n))
+        expected = rate * expected + (1 - rate) * value
+        assert ema.shadow["weight"].item() == pytest.approx(expected)
+
+
+def test_learning_rate_warms_up_and_decays():
+    rates = [learning_rate(step, 100, 1.0, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.03
+
+
+def test_training_lowers_the_loss(tmp_path):
+    record = run(tmp_path / "a.safetensors", 60, lr=3e-3)
+    assert record["loss_curve"][-1][1] < 0.9
+    assert all(0 < loss < 1.0 for loss in record["held_out_loss"].values())
+
+
+def test_a_stopped_run_ends_with_the_same_numbers(tmp_path):
+    whole = run(tmp_path / "whole.safetensors", 8)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(path, weights, record):
+        raise Killed
+
+    with pytest.raises(Killed):  # dies at update 5, after the state of update 3
+        run(tmp_path / "cut.safetensors", 8, keep_at=(5,), save=kill)
+    assert not (tmp_path / "cut.safetensors").exists()
+    resumed = run(tmp_path / "cut.safetensors", 8)
+    assert resumed["held_out_loss"] == whole["held_out_loss"]
+    a, b = ((tmp_path / name).read_bytes() for name in ("whole.safetensors", "cut.safetensors"))
+    assert a == b
+
+
+def test_state_of_another_run_is_refused(tmp_path):
+    run(tmp_path / "a.safetensors", 4)
+    with pytest.raises(InputError, match="belongs to a run with other settings"):
+        run(tmp_path / "a.safetensors", 5)
+
+
+def test_a_loss_that_is_nan_stops_the_run_and_keeps_the_last_good_state(tmp_path):
+    with pytest.raises(InputError, match=r"the loss became nan at update \d+.*last good state"):
+        run(tmp_path / "a.safetensors", 40, lr=math.inf, clip=math.inf)
+
+
+def test_train_command_writes_a_checkpoint_that_opens(tmp_path, capsys):
+    out = tmp_path / "tiny.safetensors"
+    command = f"train --out {out} --steps 2 --batch 4 --size 16 --channels 8,16 --held-out 8 --device cpu"
+    assert main(command.split()) == 0
+    assert "after 2 updates; held-out loss t=50" in capsys.readouterr().out
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["data"] == "photo-patches" and record["seed"] == 0 and record["command"].startswith("dipddpm ")
+    assert len(record["held_out_loss"]) == 5
+    denoiser = open_denoiser(f"unet:{out}")
+    assert denoiser.eps(torch.zeros(2, 3, 16, 16), 10).shape == (2, 3, 16, 16)
+
+
+def test_train_command_with_bad_input_is_one_line(tmp_path, capsys):
+    assert main(["train", "--dataset", "nowhere", "--out", str(tmp_path / "x.safetensors")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dipddpm: unknown data set 'nowhere': choose from") and error.count("\n") == 1

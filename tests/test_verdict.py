@@ -1,0 +1,140 @@
+"""Contrasts and verdicts on planted data: a win, a loss, nothing at all, and every unfair comparison refused."""
+
+import numpy as np
+import pytest
+from planted import GRID, experiment, record, run
+
+from dipddpm.measure.contrast import against_best_control, against_part, at_equal_budget, samples
+from dipddpm.measure.verdict import break_even, sentence, verdict
+
+
+def judge(made):
+    return verdict(samples(made.records), made)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_planted_win_pays(seed):
+    found = judge(made := experiment(+2.0, +2.0, seed=seed))
+    assert found.outcome == "pays" and found.best.record.arm == "dip net0 100"
+    assert 1 < found.control.difference.mean < 3
+    assert "**The DIP start pays.**" in sentence(found, made)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_planted_loss_does_not_pay(seed):
+    found = judge(made := experiment(-2.0, 0.0, seed=seed))
+    assert found.outcome == "does not pay" and found.control.difference.high < 0
+    assert "does not pay" in sentence(found, made)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_win_that_the_prior_alone_has_too_does_not_pay(seed):
+    assert judge(experiment(+2.0, -2.0, seed=seed)).outcome == "does not pay"
+
+
+def test_false_alarms_on_pure_noise_are_rare():
+    outcomes = [judge(experiment(0.0, 0.0, seed=seed)).outcome for seed in range(200)]
+    assert np.mean([outcome != "inconclusive" for outcome in outcomes]) <= 0.07
+
+
+def test_a_sentence_carries_effect_interval_n_setting_and_control():
+    made = experiment(+2.0, +2.0)
+    text = sentence(judge(made), made)
+    for part in ("dB [", "n = 16 images", "dip net0 100 with 5 NFE", "best cheap control", "its prior alone", "NFE"):
+        assert part in text
+    assert sentence(None, made).startswith("**No verdict**")
+
+
+def by_arm(made):
+    return {(s.record.arm, s.record.budget): s for s in samples(made.records)}
+
+
+def test_the_control_is_the_best_affordable_by_validation_not_by_test():
+    x = np.arange(16.0)
+    made = run(
+        [
+            record("dip a 10", "treatment", x + 20, family="a", dip=0.1, iterations=10),
+            record("lucky", "control", x + 30, budget=1, validation=15.0),
+            record("good", "control", x + 22, budget=5, validation=25.0),
+            record("dear", "control", x + 40, budget=100, validation=40.0),
+        ]
+    )
+    every = samples(made.records)
+    contrast = against_best_control(every[0], every, "psnr")
+    assert contrast.rival.record.arm == "good" and contrast.difference.mean == pytest.approx(-2)
+
+
+def test_the_part_is_the_dearest_of_its_family_that_costs_no_more():
+    x = np.arange(16.0)
+    made = run(
+        [
+            record("dip a 100", "treatment", x + 20, family="a", dip=1.0, iterations=100),
+            record("dip a 50 alone", "part", x, family="a", dip=0.5, iterations=50, budget=0),
+            record("dip a 100 alone", "part", x + 1, family="a", dip=1.0, iterations=100, budget=0),
+            record("dip a 400 alone", "part", x + 9, family="a", dip=4.0, iterations=400, budget=0),
+            record("dip b 100 alone", "part", x + 9, family="b", dip=1.0, iterations=100, budget=0),
+        ]
+    )
+    every = samples(made.records)
+    assert against_part(every[0], every, "psnr").rival.record.arm == "dip a 100 alone"
+
+
+def test_the_seconds_of_the_dip_are_in_the_cost():
+    x = np.arange(16.0)
+    with_dip = record("dip a 100", "treatment", x, family="a", dip=1.0, iterations=100)
+    assert with_dip.cost == pytest.approx(1.05)
+    made = run([with_dip, record("noise", "control", x, budget=20)])  # 0.2 s: affordable only because of the DIP's second
+    every = samples(made.records)
+    assert against_best_control(every[0], every, "psnr").rival.record.budget == 20
+
+
+def test_what_leaks_is_never_compared():
+    x = np.arange(16.0)
+    made = run(
+        [
+            record("dip a 100", "treatment", x, family="a", dip=1.0, iterations=100, leak="clean-target"),
+            record("dip b 100", "treatment", x, family="b", dip=1.0, iterations=100),
+            record("peek", "control", x + 50, leak="clean-target"),
+            record("noise", "control", x + 1),
+            record("dip b 100 alone", "part", x + 50, family="b", dip=0.5, iterations=100, budget=0, leak="clean-target"),
+        ]
+    )
+    leaking, honest, *_ = every = samples(made.records)
+    assert against_best_control(leaking, every, "psnr") is None
+    assert against_best_control(honest, every, "psnr").rival.record.arm == "noise"
+    assert against_part(honest, every, "psnr") is None
+    assert judge(made).best.record.arm == "dip b 100"
+
+
+def test_other_images_cannot_be_paired():
+    a = record("dip a 100", "treatment", np.zeros(16), family="a", dip=1.0)
+    b = record("noise", "control", np.zeros(12))
+    every = samples(run([a, b]).records)
+    with pytest.raises(ValueError, match="measured on different images"):
+        against_best_control(every[0], every, "psnr")
+
+
+def test_equal_budget_reference():
+    every = by_arm(made := experiment(+2.0, 0.0))
+    contrast = at_equal_budget(every["dip net0 100", 5], list(every.values()), "psnr", made.reference)
+    assert contrast.rival.record.budget == 5 and contrast.rival.record.arm == "noise"
+
+
+def test_repeats_are_put_together():
+    x = np.arange(16.0)
+    made = run([record("noise", "control", x + shift, repeat=repeat) for repeat, shift in enumerate([0, 1, 2])])
+    (only,) = samples(made.records)
+    assert only.values["psnr"].shape == (3, 16) and only.values["psnr"].mean() == pytest.approx(x.mean() + 1)
+
+
+def test_break_even_by_hand():
+    x = np.zeros(16)
+    records = [record("noise", "control", x + level, budget=b) for b, level in zip(GRID, (18, 20, 24), strict=True)]
+    treatment = record("dip a 100", "treatment", x + 23, family="a", dip=2.0, iterations=100, budget=5)
+    made = run([*records, treatment])
+    every = samples(made.records)
+    found = break_even(every[-1], every, made)
+    assert found.rho == pytest.approx(2.0 / 100 / 0.01)  # one iteration costs two evaluations
+    assert found.reached and found.iterations == pytest.approx((20 - 5) / 2)  # I < (K_noise - K_DIP) / rho
+    never = run([*records, record("dip a 100", "treatment", x + 30, family="a", dip=2.0, iterations=100, budget=5)])
+    assert not break_even(samples(never.records)[-1], samples(never.records), never).reached
