@@ -160,6 +160,10 @@ PROFILES: Mapping[str, Profile] = {
             noise_budgets=(200, 500, 1000),
             t0s=(50, 100, 150, 250, 350, 475, 600, 800),
             strengths=(0.5, 1.0, 2.0, 4.0, 8.0),
+            noise_solvers=(
+                *(("ddim", eta, travel) for eta in (0.0, 0.5, 0.85, 1.0) for travel in (1, 2, 4, 5, 10, 20)),
+                ("dpmpp_2m", 0.0, 1),
+            ),
             trials=24,
             tune_each=True,
             ablate_each=True,

@@ -48,8 +48,7 @@ def experiment(gain, over_part, *, n=16, seed=0, noise=0.5, treatments=6):
     for k in range(treatments):
         family, level = f"net{k}", gain if k == 0 else min(gain, 0.0)
         common = {"family": family, "dip": 1.0, "iterations": 100}
+        alone = values(level - over_part if k == 0 else level)
         records.append(record(f"dip {family} 100", "treatment", values(level), **common))
-        records.append(
-            record(f"dip {family} 100 alone", "part", values(level - over_part if k == 0 else level), **common, budget=0)
-        )
+        records.append(record(f"dip {family} 100 alone", "part", alone, **common, budget=0))
     return run(records)

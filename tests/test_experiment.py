@@ -18,8 +18,8 @@ from dipddpm.restore import Setting, restore, score
 from dipddpm.rng import ImageRng
 
 TINY = dataclasses.replace(
-    profile("smoke"), images=3, validation_images=2, tasks=("inpaint", "denoise_25"), architectures=("deep_decoder", "skip"),
-    few_architectures=("deep_decoder",), iterations=(3, 6), budgets=(1, 2), noise_budgets=(4,), trials=2,
+    profile("smoke"), images=3, validation_images=2, tasks=("inpaint", "denoise_25"),
+    architectures=("deep_decoder", "skip"), few_architectures=("deep_decoder",), iterations=(3, 6), budgets=(1, 2), noise_budgets=(4,), trials=2,
 )  # fmt: skip
 DIP = Arm("dip", "deep_decoder", 6)
 
@@ -100,7 +100,9 @@ def direct(kind, config, sources, compute, run=lambda work: work()):
 def test_only_what_declares_a_leak_is_shown_the_photograph(experiment, monkeypatch):
     seen = {}
     for name, kind in priors().items():
-        monkeypatch.setattr(kind, "mu", lambda self, evidence, name=name: seen.update({name: evidence.x_0}), raising=True)
+        monkeypatch.setattr(
+            kind, "mu", lambda self, evidence, name=name: seen.update({name: evidence.x_0}), raising=True
+        )
     for arm in arms(TINY, "inpaint"):
         experiment.mu(arm, "inpaint")
     assert {name for name, x_0 in seen.items() if x_0 is not None} == {"oracle"}

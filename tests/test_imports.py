@@ -30,7 +30,11 @@ def imports(file):
     """Parts of the package that a file imports: ``dipddpm.dip.skip`` counts as ``dip``."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "dipddpm":
-            yield from (alias.name for alias in node.names if (ROOT / alias.name).exists() or (ROOT / f"{alias.name}.py").exists())
+            yield from (
+                alias.name
+                for alias in node.names
+                if (ROOT / alias.name).exists() or (ROOT / f"{alias.name}.py").exists()
+            )
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dipddpm."):
             yield node.module.split(".")[1]
         elif isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The tables: best first, leaks apart, the same numbers in Markdown and CSV, and raw values that survive a round trip."""
+"""The tables: best first, leaks apart, the same numbers in Markdown and CSV, raw values that survive a round trip."""
 
 import numpy as np
 import pandas as pd

@@ -23,7 +23,9 @@ def test_interval_equals_scipy_bca(n):
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says():
-    covered = [e.low <= 0 <= e.high for e in (mean_interval(np.random.default_rng(s).normal(size=20)) for s in range(200))]
+    covered = [
+        e.low <= 0 <= e.high for e in (mean_interval(np.random.default_rng(s).normal(size=20)) for s in range(200))
+    ]
     assert 0.89 <= np.mean(covered) <= 0.99
 
 

@@ -70,7 +70,9 @@ def package(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "base.py").write_text("def half(x):\n    return x / 2\n")
-    (folder / "top.py").write_text("from planted_package.base import half\n\ndef quarter(x):\n    return half(half(x))\n")
+    (folder / "top.py").write_text(
+        "from planted_package.base import half\n\ndef quarter(x):\n    return half(half(x))\n"
+    )
     (folder / "alone.py").write_text("def one():\n    return 1\n")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -105,7 +107,9 @@ def test_the_code_of_a_fit_is_not_that_of_a_table():
         closure.add(name)
         todo |= content._imports(name) - closure
     assert {"dipddpm.stacking", "dipddpm.rng", "dipddpm.dip", "dipddpm.tasks"} <= closure
-    assert not any(name.startswith("dipddpm.measure") or name in ("dipddpm.restore", "dipddpm.arms") for name in closure)
+    assert not any(
+        name.startswith("dipddpm.measure") or name in ("dipddpm.restore", "dipddpm.arms") for name in closure
+    )
 
 
 def test_digests():

@@ -83,7 +83,9 @@ def test_the_seconds_of_the_dip_are_in_the_cost():
     x = np.arange(16.0)
     with_dip = record("dip a 100", "treatment", x, family="a", dip=1.0, iterations=100)
     assert with_dip.cost == pytest.approx(1.05)
-    made = run([with_dip, record("noise", "control", x, budget=20)])  # 0.2 s: affordable only because of the DIP's second
+    made = run(
+        [with_dip, record("noise", "control", x, budget=20)]
+    )  # 0.2 s: affordable only because of the DIP's second
     every = samples(made.records)
     assert against_best_control(every[0], every, "psnr").rival.record.budget == 20
 
@@ -96,7 +98,9 @@ def test_what_leaks_is_never_compared():
             record("dip b 100", "treatment", x, family="b", dip=1.0, iterations=100),
             record("peek", "control", x + 50, leak="clean-target"),
             record("noise", "control", x + 1),
-            record("dip b 100 alone", "part", x + 50, family="b", dip=0.5, iterations=100, budget=0, leak="clean-target"),
+            record(
+                "dip b 100 alone", "part", x + 50, family="b", dip=0.5, iterations=100, budget=0, leak="clean-target"
+            ),
         ]
     )
     leaking, honest, *_ = every = samples(made.records)

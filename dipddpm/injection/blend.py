@@ -1,4 +1,4 @@
-"""blend: a weighted sum of prior and noise. ``start`` by another name, once it is scaled and entered where it belongs."""
+"""blend: a weighted sum of prior and noise; ``start`` by another name, once scaled and entered where it belongs."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Run:
             schema = text.pop("schema")
         except FileNotFoundError as error:
             raise MeasureError(f"{path}: no such run file") from error
-        except (json.JSONDecodeError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
             raise MeasureError(f"{path}: not a run file of dipddpm") from error
         if schema != SCHEMA:
             raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")

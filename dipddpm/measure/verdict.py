@@ -119,8 +119,8 @@ def sentence(found: Verdict | None, run: Run) -> str:
     if found.part and found.adjusted[1] is not None:
         parts.append(told(found.part, found.adjusted[1], "its prior alone"))
     text = (
-        f"**The DIP start {found.outcome if found.outcome != 'inconclusive' else 'is inconclusive'}.** "
-        f"Best of {found.tried} DIP settings: {record.arm} with {record.budget} NFE ({found.best.cost:.3f} s an image). "
+        f"**The DIP start {'is ' * (found.outcome == 'inconclusive')}{found.outcome}.** "
+        f"Best of {found.tried} DIP settings: {record.arm} with {record.budget} NFE, {found.best.cost:.3f} s an image. "
         + "; ".join(parts)
         + f". n = {found.control.difference.n} images, p adjusted (Holm) for every setting tried."
     )

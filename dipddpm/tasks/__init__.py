@@ -14,7 +14,6 @@ from torch import Tensor
 from dipddpm.registry import choose, discover
 from dipddpm.rng import ImageRng
 
-
 Consistency = Literal["projection", "proximal", "none"]
 
 

@@ -129,28 +129,36 @@ def _ticks(axes: Axes) -> None:
 
 
 def _number(axes: Axes, front: Sequence[tuple], others: Sequence[tuple], upwards: bool) -> None:
-    """Write 1, 2, ... on the empty side of a front, side by side and clear of ``others``."""
+    """Write 1, 2, ... on the empty side of a front, clear of it, of ``others`` and of each other."""
     sign = np.array([1, 1 if upwards else -1])
 
     def place(points: Sequence[tuple]) -> np.ndarray:
-        """In typographic points, the empty side upwards."""
+        """In typographic points, the empty side upwards: there the front rises to the right."""
         return axes.transData.transform(np.reshape(points, (-1, 2))) * sign * 72 / DPI
 
-    members, obstacles = place(front), place(others)
-    half = np.array([1.5 + 2.6 * len(str(number)) for number in range(1, len(front) + 1)])
+    members = place(front)
+    along, away = np.array([1, 1]) / math.sqrt(2), np.array([-1, 1]) / math.sqrt(2)
+    position = members @ along
+    for _ in range(500):  # neighbours that are too close push each other apart, up or across alike
+        overlap = np.maximum(13 - np.diff(position), 0) / 2
+        position[1:] += overlap
+        position[:-1] -= overlap
     left, right = np.array(axes.get_window_extent().intervalx) * 72 / DPI
-    x = members[:, 0].copy()
-    for _ in range(500):  # neighbours that overlap push each other apart
-        overlap = np.maximum(half[1:] + half[:-1] - np.diff(x), 0) / 2
-        x[1:] += overlap
-        x[:-1] -= overlap
-        x = x.clip(left + half, right - half)
-    for i, (member, width) in enumerate(zip(members, half, strict=True)):
-        level = max(member[1], members[members[:, 0] <= x[i] + width + 3, 1].max(initial=-math.inf)) + 11
-        while (np.abs(obstacles - (x[i], level)) < (width + 3, 8)).all(axis=1).any():
-            level += 2
+    taken = [(point, 3.0) for point in place(others)]
+    for i, member in enumerate(members):
+        half = 1.5 + 2.6 * len(str(i + 1))
+        distance = member @ away + 9
+        while True:
+            centre = position[i] * along + distance * away
+            centre[0] = np.clip(centre[0], left + half, right - half)
+            level = members[members[:, 0] < centre[0] + half + 4, 1].max(initial=-math.inf)
+            hit = any((np.abs(centre - other) < (half + room, 9)).all() for other, room in taken)
+            if centre[1] > level + 7.5 and not hit:
+                break
+            distance += 1
+        taken.append((centre, half))
         axes.annotate(
-            str(i + 1), front[i], tuple((np.array([x[i], level]) - member) * sign), textcoords="offset points",
+            str(i + 1), front[i], tuple((centre - member) * sign), textcoords="offset points",
             ha="center", va="center", fontsize=8,
             arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4, "color": GREY},
         ).set_in_layout(False)  # fmt: skip

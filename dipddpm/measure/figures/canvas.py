@@ -120,8 +120,8 @@ def architecture(sample: Sample) -> str:
 
 
 def iterations(sample: Sample) -> int:
-    """Duration of the first stage; 0 for an arm without one."""
-    return int(str(sample.record.axes.get("iterations") or 0))
+    """Duration of the first stage, a mean over items where they differ; 0 for an arm without one."""
+    return round(float(str(sample.record.axes.get("iterations") or 0)))
 
 
 def intervals(
