@@ -108,11 +108,11 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A suite names the axes that it asks about as arguments; the profile fills them."""
     names = metafunc.fixturenames
-    if "experiment" not in names:
+    if "experiment" not in names or not metafunc.module.__name__.startswith("bench_"):
         return
     experiments = _experiments(metafunc.config)
-    seeds = [f"seed{e.seed}" for e in experiments]
-    metafunc.parametrize("experiment", experiments, ids=seeds if len(seeds) > 1 else [""], scope="session")
+    seeds = [f"seed{e.seed}" for e in experiments] if len(experiments) > 1 else [pytest.HIDDEN_PARAM]
+    metafunc.parametrize("experiment", experiments, ids=seeds, scope="session")
     first, p = experiments[0], experiments[0].profile
     if "arm_at" in names:
         cells = [(name, *cell) for name in p.tasks for cell in first.cells(name)]

@@ -153,7 +153,8 @@ class Experiment:
     def _fit_config(self, task: str, architecture: str, split: Split) -> dict:
         rules = list(stopping_rules()) if split == "test" else []
         iterations = [0, *self.profile.iterations]
-        return self._base(task, split) | {"architecture": architecture, "iterations": iterations, "rules": rules}
+        network = {"architecture": architecture, "width": self.width(architecture)}
+        return self._base(task, split) | network | {"iterations": iterations, "rules": rules}
 
     def width(self, architecture: str) -> int | None:
         """The width that an architecture is built with: None, its published one, or for ``name:matched`` the one that
@@ -172,7 +173,7 @@ class Experiment:
                 self.rng(split, task, "dip"),
                 iterations=config["iterations"],
                 size=self.denoiser.size,
-                width=self.width(architecture),
+                width=config["width"],
                 rules=[self._watching(rule, split) for rule in rules],
                 clock=self.clock,
             )
@@ -216,7 +217,12 @@ class Experiment:
         """Every arm that makes sense for a task, at every budget that it runs at."""
         observation = self.observation(task, "test")
         able = [arm for arm in arms(self.profile, task) if priors.prior(arm.prior).applies(observation)]
-        return [(arm, budget) for arm in able for budget in budgets(arm, self.profile)]
+        return [(arm, budget) for arm in able for budget in self.budgets(arm, task)]
+
+    def budgets(self, arm: Arm, task: str) -> list[int]:
+        """The budgets that an arm runs at; of those, the ones that fit below a step it can enter at."""
+        tuned = tuned_as(arm, self.profile)
+        return [budget for budget in budgets(arm, self.profile) if self.settings(tuned, task, budget)]
 
     def settings(self, arm: Arm, task: str, budget: int) -> list[restore.Setting]:
         """The settings that an arm tries at a budget; the number is the same for every arm."""
@@ -262,7 +268,7 @@ class Experiment:
 
     def best_budget(self, arm: Arm, task: str) -> int:
         """The budget, of those the arm runs at, at which it did best on the validation images."""
-        tried = [budget for budget in budgets(arm, self.profile) if budget]
+        tried = [budget for budget in self.budgets(arm, task) if budget]
         return max(tried, key=lambda budget: self.tuned(arm, task, budget).validation)
 
     # Cells
@@ -286,12 +292,13 @@ class Experiment:
         chosen: bool = False,
     ) -> Cell:
         """Run one arm on the test images with a setting of the caller's."""
-        mu, x_0, observation = self.mu(arm, task), self.images("test").x_0, self.observation(task, "test")
-        n = len(x_0)
+        x_0, observation = self.images("test").x_0, self.observation(task, "test")
+        n, fit = len(x_0), self.fit(task, arm.architecture) if arm.uses_dip else None
 
         def compute() -> tuple[dict, dict]:
             rng = self.rng("test", task, "sample")
             started = self.clock()
+            mu = self.mu(arm, task)  # a control's image costs what it costs; a DIP's seconds are those of its fit
             x_hat, nfe = restore.restore(self.denoiser, observation, mu, setting, rng)
             seconds = self.clock() - started
             return {"scores": restore.score(x_hat, x_0), "nfe": nfe, "seconds": seconds}, {"x_hat": x_hat}
@@ -300,8 +307,7 @@ class Experiment:
         config = self._cell_config(arm, task, "test") | {"setting": asdict(setting)}
         entry = self.memo("cells", config, self._sources(arm, task), compute, run)
         seconds, memory, iterations = {"diffusion": entry.info["seconds"] / n}, {"diffusion": entry.memory}, 0.0
-        if arm.uses_dip:
-            fit = self.fit(task, arm.architecture)
+        if fit:
             iterations = fit.charged(arm.iterations, arm.stopping)
             seconds["dip"] = fit.seconds_for(iterations) / n
             memory["dip"] = self.fit_entry(task, arm.architecture).memory

@@ -18,9 +18,17 @@ from dipddpm.restore import Setting, restore, score
 from dipddpm.rng import ImageRng
 
 TINY = dataclasses.replace(
-    profile("smoke"), images=3, validation_images=2, tasks=("inpaint", "denoise_25"),
-    architectures=("deep_decoder", "skip"), few_architectures=("deep_decoder",), iterations=(3, 6), budgets=(1, 2), noise_budgets=(4,), trials=2,
-)  # fmt: skip
+    profile("smoke"),
+    images=3,
+    validation_images=2,
+    tasks=("inpaint", "denoise_25"),
+    architectures=("deep_decoder", "skip"),
+    few_architectures=("deep_decoder",),
+    iterations=(3, 6),
+    budgets=(1, 2),
+    noise_budgets=(4,),
+    trials=2,
+)
 DIP = Arm("dip", "deep_decoder", 6)
 
 

@@ -19,6 +19,9 @@ from dipddpm.measure.session import FIGURES, REPORTS, RUN, RUN_FILE, Figures
 from dipddpm.measure.timer import synchronised
 
 
+SAVE_EVERY = 3.0  # seconds
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dipddpm", "dipddpm: does a DIP start pay for itself?")
     group.addoption(
@@ -48,12 +51,16 @@ def run_once(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], N
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[Record], None]:
-    """Adds a record to the run and writes the run to disk at once; its means go into pytest-benchmark's extra_info."""
+    """Adds a record to the run, and its means to pytest-benchmark's extra_info.
+
+    The run file is brought up to date every few seconds: what a record was made of is in the store already.
+    """
 
     def add(made: Record) -> None:
         run, file = request.config.stash[RUN], request.config.stash[RUN_FILE]
         run.records.append(made)
-        run.save(file)
+        if not file.exists() or time.time() - file.stat().st_mtime > SAVE_EVERY:
+            run.save(file)
         if "benchmark" in request.fixturenames or "benchmark" in request.node.funcargs:
             means = {name: sum(m.values) / len(m.values) for name, m in made.measures.items()}
             request.getfixturevalue("benchmark").extra_info.update(

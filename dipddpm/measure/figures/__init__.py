@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dipddpm.measure.contrast import samples
+from dipddpm.measure.contrast import Sample, samples
 from dipddpm.measure.figures import against_budget, against_duration, against_seconds, t0_by_budget
 from dipddpm.measure.figures.against_seconds import pareto_front
 from dipddpm.measure.figures.canvas import file_name, save, style
 from dipddpm.measure.figures.pictures import picture_grid
-from dipddpm.measure.record import Run
+from dipddpm.measure.record import Record, Run
 
 __all__ = ["draw", "pareto_front", "picture_grid"]
 
+GRID = "t0 by budget"
 CHARTS = {  # name: (suite that it draws, how)
     "quality-against-nfe": ("restoration", against_budget.chart),
     "quality-against-seconds": ("restoration", against_seconds.chart),
     "quality-against-duration": ("restoration", against_duration.chart),
-    "t0-by-budget": ("t0 by budget", t0_by_budget.chart),
+    "t0-by-budget": (GRID, t0_by_budget.chart),
 }
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
     """Every chart that the run has the data for, ``<name>-<group>`` as PNG and SVG in ``folder``; paths of the PNGs."""
-    every = [sample for sample in samples(run.records) if run.primary in sample.values]
+    every = [sample for sample in _samples(run) if run.primary in sample.values]
     made = []
     with style():
         for group in dict.fromkeys(sample.record.group for sample in every):
@@ -33,3 +34,11 @@ def draw(run: Run, folder: Path) -> list[Path]:
                 if figure:
                     made.append(save(figure, folder / f"{name}-{file_name(group)}"))
     return made
+
+
+def _samples(run: Run) -> list[Sample]:
+    """Over the repeats. In the grid an arm is run at many entry steps, which are no repeats of each other."""
+    apart: dict[object, list[Record]] = {}
+    for record in run.records:
+        apart.setdefault(record.axes.get("t0") if record.suite == GRID else None, []).append(record)
+    return [sample for records in apart.values() for sample in samples(records)]

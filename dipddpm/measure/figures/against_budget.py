@@ -88,8 +88,9 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
                 variant = name.partition(":")[2]
                 durations = [a for a in treated if architecture(a.last) == name]
                 lines += _longest_and_best(durations, primary, 2 * i, variant or "treatment")
-                notes.append(f"{variant} best: {iterations(lines[-1].last)}".strip())
-            panels[f"{words(base)}\n{', '.join(notes)}"] = lines
+                if len(durations) > 1:
+                    notes.append(f"{variant} best: {iterations(lines[-1].last)}".strip())
+            panels[f"{words(base)}\n{', '.join(notes)}".strip()] = lines
     return _drawn(panels, controls, samples, primary)
 
 

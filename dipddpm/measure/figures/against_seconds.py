@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -20,10 +21,10 @@ from dipddpm.measure.figures.canvas import (
     headline,
     legend_right,
     mean,
-    name_at,
     sheet,
     ticks,
     unit_label,
+    words,
 )
 
 ROLES = {  # role: (as the legend has it, colour, marker); drawn in this order
@@ -67,8 +68,12 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     honest = [i for i, s in enumerate(samples) if s.record.leak == "none"]
     front = pareto_front([points[i][0] for i in honest], [points[i][1] for i in honest], higher)
     front = [honest[i] for i in front]
+    # Neighbours on the front that are one arm at several budgets share a number.
+    runs = [
+        [k for k, _ in run] for _, run in groupby(enumerate(front), key=lambda member: samples[member[1]].record.arm)
+    ]
 
-    height = max(3.7, 0.165 * (len(front) + len(ROLES) + 3) + 0.6)
+    height = max(3.7, 0.165 * (len(runs) + len(ROLES) + 3) + 0.6)
     figure = sheet(height, f"{headline(samples, primary)} against total seconds")
     axes = figure.subplots()
     axes.set_xlabel("seconds an image, all stages")
@@ -90,15 +95,17 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
         x, y = np.array([points[i] for i in front]).T
         axes.step([*x, dearest], [*y, y[-1]], where="post", color="black", linewidth=0.9, zorder=1.5)
         axes.plot(x, y, "o", markersize=8, markerfacecolor="none", color="black")
-        for number, i in enumerate(front, 1):
-            _, color, marker = ROLES[samples[i].record.role]
-            label = f"{number}  {name_at(samples[i])}"
+        for number, run in enumerate(runs, 1):
+            first, *more = [samples[front[k]] for k in run]
+            _, color, marker = ROLES[first.record.role]
+            budgets = ", ".join(str(s.record.budget) for s in (first, *more) if s.record.budget)
+            label = f"{number}  {words(first.record.arm)}" + (f", {budgets} NFE" if budgets else "")
             listed.append(Line2D([], [], color=color, marker=marker, linestyle="none", label=label))
     legend_right(figure, {"role": roles[::-1], "Pareto front": listed})
     _ticks(axes)
     if front:
         leaking = [point for i, point in enumerate(points) if i not in honest]
-        _number(axes, [points[i] for i in front], leaking, upwards=higher)
+        _number(axes, [points[i] for i in front], [run[len(run) // 2] for run in runs], leaking, upwards=higher)
     return figure
 
 
@@ -128,8 +135,11 @@ def _ticks(axes: Axes) -> None:
     ticks([axes], [0.0] * bool(low < 0) + [t for t in wanted if free * (1 - 1e-9) <= t <= high])
 
 
-def _number(axes: Axes, front: Sequence[tuple], others: Sequence[tuple], upwards: bool) -> None:
-    """Write 1, 2, ... on the empty side of a front, clear of it, of ``others`` and of each other."""
+def _number(axes: Axes, front: Sequence[tuple], at: Sequence[int], others: Sequence[tuple], upwards: bool) -> None:
+    """Write 1, 2, ... beside the members ``at`` of a front, on its empty side, each at the nearest place that is clear.
+
+    Clear of the front, of ``others``, of each other, and inside the axes.
+    """
     sign = np.array([1, 1 if upwards else -1])
 
     def place(points: Sequence[tuple]) -> np.ndarray:
@@ -137,28 +147,19 @@ def _number(axes: Axes, front: Sequence[tuple], others: Sequence[tuple], upwards
         return axes.transData.transform(np.reshape(points, (-1, 2))) * sign * 72 / DPI
 
     members = place(front)
-    along, away = np.array([1, 1]) / math.sqrt(2), np.array([-1, 1]) / math.sqrt(2)
-    position = members @ along
-    for _ in range(500):  # neighbours that are too close push each other apart, up or across alike
-        overlap = np.maximum(13 - np.diff(position), 0) / 2
-        position[1:] += overlap
-        position[:-1] -= overlap
     left, right = np.array(axes.get_window_extent().intervalx) * 72 / DPI
     taken = [(point, 3.0) for point in place(others)]
-    for i, member in enumerate(members):
-        half = 1.5 + 2.6 * len(str(i + 1))
-        distance = member @ away + 9
-        while True:
-            centre = position[i] * along + distance * away
-            centre[0] = np.clip(centre[0], left + half, right - half)
+    for number, i in enumerate(at, 1):
+        half = 1.5 + 2.6 * len(str(number))
+        for distance, angle in ((d, math.radians(a)) for d in range(10, 300) for a in (120, 90, 150, 70, 175)):
+            centre = members[i] + distance * np.array([math.cos(angle), math.sin(angle)])
             level = members[members[:, 0] < centre[0] + half + 4, 1].max(initial=-math.inf)
             hit = any((np.abs(centre - other) < (half + room, 9)).all() for other, room in taken)
-            if centre[1] > level + 7.5 and not hit:
+            if centre[1] > level + 8 and left + half < centre[0] < right - half and not hit:
                 break
-            distance += 1
         taken.append((centre, half))
         axes.annotate(
-            str(i + 1), front[i], tuple((centre - member) * sign), textcoords="offset points",
+            str(number), front[i], tuple((centre - members[i]) * sign), textcoords="offset points",
             ha="center", va="center", fontsize=8,
             arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4, "color": GREY},
         ).set_in_layout(False)  # fmt: skip
