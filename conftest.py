@@ -16,6 +16,7 @@ from dipddpm.denoisers.unet import WEAKER
 from dipddpm.dip import architecture
 from dipddpm.errors import InputError
 from dipddpm.experiment import Cell, Experiment
+from dipddpm.measure.content import digest
 from dipddpm.measure.machine import machine
 from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.session import RUN
@@ -92,6 +93,7 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
             "profile": " ".join([chosen.name, *option("axis")]),
             "data": f"{dataset.label}, {chosen.images} test and {chosen.validation_images} validation images",
             "denoiser": f"{option('denoiser').partition(':')[0]} {denoiser.fingerprint}",
+            "tuned on": f"the validation split, images {digest(experiments[0].images('validation').keys)}",
             "seeds": ", ".join(str(seed) for seed in seeds),
             "device": str(device),
         },

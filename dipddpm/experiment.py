@@ -6,6 +6,7 @@ in this session or any earlier one. Nothing here knows how results are stored or
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from dipddpm.denoisers import Denoiser
 from dipddpm.fitting import DipFit, fit_dip
 from dipddpm.priors import Evidence
 from dipddpm.profiles import Profile
-from dipddpm.rng import ImageRng, image_keys
+from dipddpm.rng import ImageRng, image_keys, seed_for
 from dipddpm.stopping import StoppingRule, stopping_rule, stopping_rules
 from dipddpm.tasks import Observation
 from dipddpm.tuning import Tuned, candidates, draw_trials, tune
@@ -146,7 +147,10 @@ class Experiment:
 
     def _base(self, task: str, split: Split) -> dict:
         """What decides every result: images, their seeds, the task."""
-        return {"images": self.images(split).keys, "size": self.denoiser.size, "seed": self.seeds[split], "task": task}
+        # The class itself is no source that the memo could name: it imports every variant there is.
+        recipe = seed_for(inspect.getsource(Experiment))
+        given = {"images": self.images(split).keys, "size": self.denoiser.size, "seed": self.seeds[split]}
+        return given | {"task": task, "recipe": recipe}
 
     # Deep Image Priors
 

@@ -95,3 +95,18 @@ def test_a_value_that_is_no_number_is_never_stored(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         run([record("noise", "control", [np.nan] * 16)]).save(tmp_path / "run.json")
     assert not (tmp_path / "run.json").exists()
+
+
+def test_durations_stand_side_by_side():
+    x = np.arange(16.0)
+    arms = [
+        record(
+            f"dip a {i}", role, x + i / 10, family="a", dip=0.01 * i, iterations=i, budget=0 if role == "part" else 5
+        )
+        for i in (50, 200)
+        for role in ("part", "treatment")
+    ]
+    made = run([record("noise", "control", x), *arms])
+    text = markdown(made, frame(made))
+    (line,) = (line for line in text.splitlines() if line.startswith("| a "))
+    assert text.count("| 50") == 1 and "12.50 [" in line and line.count("→") == 2 and "27.50 [" in line

@@ -18,7 +18,6 @@ from dipddpm.measure.report import terminal, write
 from dipddpm.measure.session import FIGURES, REPORTS, RUN, RUN_FILE, Figures
 from dipddpm.measure.timer import synchronised
 
-
 SAVE_EVERY = 3.0  # seconds
 
 

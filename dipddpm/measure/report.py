@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from dipddpm.measure.contrast import samples
+from dipddpm.measure.contrast import Sample, samples
 from dipddpm.measure.files import write_text
 from dipddpm.measure.leaderboard import CONTRASTS, frame
 from dipddpm.measure.record import Record, Run
+from dipddpm.measure.statistics import mean_interval
 from dipddpm.measure.verdict import sentence, verdict
 
 
@@ -36,6 +37,8 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
         if not honest.empty:
             members = [s for s in every if s.record.group == group]
             parts += [sentence(verdict(members, run), run), _table(honest, run)]
+            if durations := _durations(members, run):
+                parts += [f"{run.primary.upper()} by duration of the first stage, alone → with the second:", durations]
         if not leaking.empty:
             parts += ["Rows that saw the photograph. They bound what is possible; no claim rests on them.",
                       _table(leaking, run)]  # fmt: skip
@@ -70,6 +73,30 @@ def terminal(run: Run) -> str:
             members = [s for s in every if s.record.group == group]
             parts.append(sentence(verdict(members, run), run).replace("**", ""))
     return "\n\n".join(parts)
+
+
+def _durations(members: Sequence[Sample], run: Run) -> str:
+    """Families by duration: first stage alone, and the treatment at its chosen budget; "" if there is but one."""
+    cells: dict[str, dict[float, dict[str, str]]] = {}
+    for sample in members:
+        record = sample.record
+        if record.role not in ("treatment", "part") or not record.chosen or not record.units.get(run.stages[0]):
+            continue
+        estimate = mean_interval(sample.values[run.primary])
+        at = cells.setdefault(record.family or "", {}).setdefault(record.units[run.stages[0]], {})
+        at[record.role] = f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    lengths = sorted({length for family in cells.values() for length in family})
+    if len(lengths) < 2:
+        return ""
+    rows = [
+        {"": name}
+        | {
+            f"{length:g}": f"{at.get(length, {}).get('part', '')} → {at.get(length, {}).get('treatment', '')}"
+            for length in lengths
+        }
+        for name, at in cells.items()
+    ]
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 
 def _preamble(run: Run) -> str:

@@ -1,0 +1,199 @@
+"""Figures: files that are whole and the same every time, text that can be read, and a front that is right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from dipddpm.measure import figures
+from dipddpm.measure.figures import draw, pareto_front, picture_grid
+from dipddpm.measure.record import Measure, Record, Run
+
+ITEMS = 4
+
+
+def cell(arm: str, role: str, budget: int, value: float, seconds: float, **options: object) -> Record:
+    """A record whose items lie around ``value``."""
+    axes = {name: options.pop(name) for name in ("architecture", "iterations", "t0") if name in options}
+    spread = np.linspace(-1, 1, ITEMS)
+    repeats = {"suite": "restoration", "group": "inpaint", "chosen": budget in (0, 5)} | options
+    return Record(
+        arm=arm, role=role, budget=budget, axes=axes, seconds={"diffusion": seconds}, items=["a", "b", "c", "d"],
+        measures={"psnr": Measure("dB", True, "quality", (value + spread).tolist())}, **repeats,
+    )  # fmt: skip
+
+
+def records(architectures: Sequence[str], **options: object) -> list[Record]:
+    """Two controls, a bound, and each architecture at two durations with everything that belongs to it."""
+    made = [cell("pinv alone", "control", 0, 14, 1e-5, **options)]
+    for budget in (1, 5, 20):
+        made += [
+            cell("noise", "control", budget, 15 + budget / 4, 0.01 * budget, **options),
+            cell("pinv", "control", budget, 17 + budget / 4, 0.01 * budget, **options),
+            cell("oracle", "bound", budget, 28, 0.01 * budget, leak="clean-target", **options),
+        ]
+    for i, architecture in enumerate(architectures):
+        own = {"architecture": architecture, **options}
+        for iterations in (50, 200):
+            value, seconds = 20 + i + iterations / (100 + 100 * (i % 2)), 0.01 * iterations / (1 + i)
+            name = f"dip {architecture} {iterations}"
+            made.append(cell(f"{name} alone", "part", 0, value - 1, seconds, iterations=iterations, **own))
+            for budget in (1, 5):
+                cost = seconds + 0.01 * budget
+                made.append(cell(name, "treatment", budget, value, cost, iterations=iterations, **own))
+        for budget in (1, 5):
+            made.append(cell(f"untrained {architecture}", "ablation", budget, 16, 0.1, iterations=0, **own))
+    return made
+
+
+def grid(**options: object) -> list[Record]:
+    """One arm at many entry steps, under one name."""
+    return [
+        cell("dip skip 200", "treatment", budget, 20 - abs(t0 - 300) / 100 + budget / 10, 1, t0=t0, architecture="skip",
+             iterations=200, suite="t0 by budget", **options)
+        for t0 in (100, 300, 600) for budget in (1, 5)
+    ]  # fmt: skip
+
+
+def run_of(made: list[Record]) -> Run:
+    return Run("title", {}, "psnr", {"psnr": [20.0]}, [1, 5], "noise", ["dip", "diffusion"], {}, made)
+
+
+def test_every_figure_is_a_valid_png_and_svg(tmp_path):
+    drawn = draw(run_of(records(["skip", "deep_decoder"]) + grid()), tmp_path)
+    stems = ["quality-against-nfe", "quality-against-seconds", "quality-against-duration", "t0-by-budget"]
+    assert [path.name for path in drawn] == [f"{stem}-inpaint.png" for stem in stems]
+    assert len(list(tmp_path.iterdir())) == 2 * len(drawn)
+    for path in drawn:
+        with Image.open(path) as image:
+            image.load()
+            assert image.width == 1050  # 7 in at 150 dpi
+            assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+        assert ElementTree.parse(path.with_suffix(".svg")).getroot().tag.endswith("svg")
+
+
+def test_the_same_run_gives_the_same_bytes_in_any_style(tmp_path):
+    run = run_of(records(["skip"]) + grid())
+    draw(run, tmp_path / "a")
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9}):
+        draw(run, tmp_path / "b")
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_what_the_run_lacks_is_skipped(tmp_path):
+    def names(made: list[Record]) -> list[str]:
+        return [path.stem.removesuffix("-inpaint") for path in draw(run_of(made), tmp_path)]
+
+    everything = records(["skip"])
+    assert names([]) == []
+    assert names([cell("skip", "stage", 5, 1, 1)]) == []
+    assert names(grid()) == ["t0-by-budget"]
+    assert names([r for r in everything if r.role == "control"]) == ["quality-against-nfe", "quality-against-seconds"]
+    assert names([r for r in everything if r.role == "part"]) == ["quality-against-seconds", "quality-against-duration"]
+    assert names([cell("free", "control", 0, 14, 0.0)]) == []
+    assert "t0-by-budget" not in names(everything)
+
+
+def test_repeats_and_groups_and_leaking_arms_are_drawn(tmp_path):
+    made = [r for repeat in (0, 1) for r in records(["skip"], repeat=repeat)]
+    made += [cell("dip skip 50", "treatment", 5, 22, 1, group="a b/c", leak="clean-target", architecture="skip")]
+    assert "quality-against-seconds-a-b-c.png" in [path.name for path in draw(run_of(made), tmp_path)]
+
+
+@pytest.mark.parametrize(
+    "architectures", [["skip"], ["skip", "deep_decoder", "resnet", "unet", "conv_decoder", "unet:matched"]]
+)
+def test_no_text_is_cut_off_small_or_over_another(architectures, tmp_path, monkeypatch):
+    seen: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda figure, stem: seen.append(figure) or stem)
+    draw(run_of(records(architectures) + grid()), tmp_path)
+    assert len(seen) == 4
+    for figure in seen:
+        figure.draw_without_rendering()
+        texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and visible(t)]
+        boxes = [(t.get_text(), t.get_window_extent().padded(-1)) for t in texts]
+        for text, box in boxes:
+            assert figure.bbox.containsx(box.x0) and figure.bbox.containsx(box.x1), f"cut off: {text}"
+            assert figure.bbox.containsy(box.y0) and figure.bbox.containsy(box.y1), f"cut off: {text}"
+        for (a, box_a), (b, box_b) in combinations(boxes, 2):
+            assert Bbox.intersection(box_a, box_b) is None, f"{a!r} over {b!r}"
+        assert min(t.get_fontsize() for t in texts) >= 8
+
+
+def visible(text: Text) -> bool:
+    return text.axes is None or text.axes.axison
+
+
+def test_pareto_front_by_hand():
+    costs = [3.0, 1.0, 2.0, 2.0, 4.0, 1.0, 5.0]
+    values = [20.0, 10.0, 15.0, 14.0, 20.0, 10.0, 21.0]
+    # 3 is dearer than nothing better than 2; 4 costs more than 0 and is only as good; 5 equals 1, which came first.
+    assert pareto_front(costs, values) == [1, 2, 0, 6]
+    assert pareto_front(costs, [-value for value in values], higher_is_better=False) == [1, 2, 0, 6]
+    assert pareto_front([1.0, 2.0], [5.0, 4.0]) == [0]
+    assert pareto_front([], []) == []
+
+
+def test_picture_grid_shows_every_pixel_as_a_sharp_square(tmp_path):
+    pictures = np.random.default_rng(0).integers(256, size=(2, 8, 8, 3), dtype=np.uint8)
+    columns = {"target": pictures, "a heading of many words": pictures[::-1]}
+    path = picture_grid(
+        columns, {"a heading of many words": ["24.1 dB", "9.0 dB"]}, tmp_path / "grid-0.5", "two images"
+    )
+    assert path == tmp_path / "grid-0.5.png"
+    assert ElementTree.parse(tmp_path / "grid-0.5.svg").getroot().tag.endswith("svg")
+    with Image.open(path) as image:
+        shown = np.asarray(image.convert("RGB"))
+    factor = 240 // 8  # a picture is at most 1.6 in wide
+    expected = pictures[0].repeat(factor, axis=0).repeat(factor, axis=1)
+    left = 8  # the gap, 0.05 in, on whole pixels
+    windows = (shown[top : top + 240, left : left + 240] for top in range(shown.shape[0] - 240))
+    assert any(np.array_equal(window, expected) for window in windows)
+
+
+@pytest.mark.parametrize(
+    ("columns", "captions", "message"),
+    [
+        ({}, None, "not"),
+        ({"a": np.zeros((0, 4, 4, 3), np.uint8)}, None, "N > 0"),
+        ({"a": np.zeros((1, 4, 4, 3))}, None, "uint8"),
+        ({"a": np.zeros((1, 4, 4, 3), np.uint8), "b": np.zeros((2, 4, 4, 3), np.uint8)}, None, "'b'"),
+        ({"a": np.zeros((1, 4, 4, 3), np.uint8)}, {"a": []}, "captions"),
+        ({"a": np.zeros((1, 4, 4, 3), np.uint8)}, {"b": ["1 dB"]}, "captions"),
+    ],
+)
+def test_picture_grid_refuses_what_does_not_fit(columns, captions, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        picture_grid(columns, captions, tmp_path / "grid", "title")
+
+
+def test_figures_stand_on_measurement_alone_and_leave_pyplot_alone():
+    code = "import sys, dipddpm.measure.figures; print(*(n for n in sys.modules if 'dipddpm' in n or 'pyplot' in n))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert set(loaded) >= {"dipddpm", "dipddpm.measure.figures"}
+    assert all(name == "dipddpm" or name.startswith("dipddpm.measure") for name in loaded)
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def fail(self: Figure, path: Path, **_: object) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        draw(run_of(grid()), tmp_path)
+    assert list(tmp_path.iterdir()) == []
