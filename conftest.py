@@ -101,6 +101,7 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
         thresholds=THRESHOLDS,
         grid=list(chosen.budgets),
         reference="noise",
+        margin=0.5,
         stages=["dip", "diffusion"],
         machine=machine(),
     )

@@ -110,3 +110,18 @@ def test_durations_stand_side_by_side():
     text = markdown(made, frame(made))
     (line,) = (line for line in text.splitlines() if line.startswith("| a "))
     assert text.count("| 50") == 1 and "12.50 [" in line and line.count("→") == 2 and "27.50 [" in line
+
+
+def test_the_relative_level_follows_the_reference_arm():
+    x = np.zeros(16)
+    made = run(
+        [
+            *(record("noise", "control", x + 20 + b / 5, budget=b, chosen=b == 20) for b in (1, 5, 20, 100)),
+            *(record("blur", "control", x + 23.6, budget=b, chosen=b == 5) for b in (1, 5)),
+        ]
+    )
+    table = frame(made).set_index("arm")
+    assert table.loc["blur", "psnr>=noise-0.5 median"] == 1  # 24 dB at 20, the largest shared budget, less 0.5
+    assert table.loc["noise", "psnr>=noise-0.5 median"] == 20
+    alone = frame(run([record("blur", "control", x)]))
+    assert alone["psnr>=noise-0.5 reached"].item() == 0

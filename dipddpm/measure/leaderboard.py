@@ -50,14 +50,19 @@ def _row(sample: Sample, every: Sequence[Sample], run: Run) -> dict:
     row["seconds"] = sample.cost
     row |= {f"seconds_{stage}": record.seconds.get(stage, 0.0) for stage in run.stages}
     row |= {f"units_{stage}": record.units.get(stage, 0.0) for stage in run.stages}
+    row["images_per_second"] = 1 / sample.cost if sample.cost else None
+    for stage in run.stages:
+        seconds = record.seconds.get(stage)
+        row[f"units_per_second_{stage}"] = record.units.get(stage, 0.0) / seconds if seconds else None
+        row[f"peak_memory_bytes_{stage}"] = record.memory.get(stage)
     own = {s.record.budget: s for s in rivals if s.record.arm == record.arm}
     grid = {budget: s for budget, s in own.items() if budget in run.grid} or own
-    for metric, thresholds in run.thresholds.items():
+    for metric in run.thresholds:
         higher = record.measures[metric].higher_is_better
         values_at = {budget: s.values[metric].mean(axis=0) for budget, s in grid.items()}
-        for threshold in thresholds:
+        for level, threshold in levels(run, metric, rivals).items():
             reached = budget_to_reach(values_at, threshold, higher)
-            name = f"{metric}>={threshold:g}"
+            name = f"{metric}>={level}"
             row |= {
                 f"{name} reached": reached.fraction,
                 f"{name} median": reached.median,
@@ -73,6 +78,21 @@ def _row(sample: Sample, every: Sequence[Sample], run: Run) -> dict:
     for name, contrast in contrasts.items():
         row |= _columns(name, contrast)
     return row
+
+
+def levels(run: Run, metric: str, rivals: Sequence[Sample] = ()) -> dict[str, float]:
+    """The levels of a metric by name: the absolute ones, and ``noise-0.5`` relative to the reference arm of a group.
+
+    The relative level is NaN, which nothing reaches, where the reference arm was not run.
+    """
+    named = {f"{level:g}": level for level in run.thresholds[metric]}
+    if metric == run.primary:
+        grid = [s for s in rivals if s.record.arm == run.reference and s.record.budget in run.grid]
+        best = max(grid, key=lambda s: s.record.budget, default=None)
+        sign = 1 if best is None or best.record.measures[metric].higher_is_better else -1
+        level = float(best.values[metric].mean()) - sign * run.margin if best else float("nan")
+        named[f"{run.reference}-{run.margin:g}"] = level
+    return named
 
 
 def _columns(name: str, contrast: Contrast | None) -> dict:

@@ -93,7 +93,8 @@ class Run:
         title: what was run, for headings.
         settings: profile, data set, seed, ...: whatever describes it.
         primary: the metric that ranks and that contrasts are made of.
-        thresholds: {metric: levels} for budget-to-threshold.
+        thresholds: {metric: levels} for budget-to-threshold; the primary metric has one more, ``margin`` worse than
+            the reference arm at the largest shared budget.
         grid: budgets common to all arms; budget-to-threshold counts these alone.
         reference: the control that is also compared at the same budget (the start from noise).
         stages: the two stages of a treatment, in order; the controls have the second alone.
@@ -106,6 +107,7 @@ class Run:
     thresholds: dict[str, list[float]]
     grid: list[int]
     reference: str
+    margin: float
     stages: list[str]
     machine: dict
     records: list[Record] = field(default_factory=list)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dipddpm.measure.contrast import Sample, samples
 from dipddpm.measure.files import write_text
-from dipddpm.measure.leaderboard import CONTRASTS, frame
+from dipddpm.measure.leaderboard import CONTRASTS, frame, levels
 from dipddpm.measure.record import Record, Run
 from dipddpm.measure.statistics import mean_interval
 from dipddpm.measure.verdict import sentence, verdict
@@ -128,12 +128,12 @@ def _difference(row: Mapping, name: str) -> str:
     return f"{row[f'{name}_diff']:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}] ({row[name]})"
 
 
-def _reached(row: Mapping, metric: str, thresholds: Sequence[float]) -> str:
-    return " / ".join(f"{100 * row[f'{metric}>={t:g} reached']:.0f}" for t in thresholds)
+def _reached(row: Mapping, metric: str, names: Sequence[str]) -> str:
+    return " / ".join(f"{100 * row[f'{metric}>={name} reached']:.0f}" for name in names)
 
 
-def _median(row: Mapping, metric: str, thresholds: Sequence[float]) -> str:
-    medians = [row[f"{metric}>={t:g} median"] for t in thresholds]
+def _median(row: Mapping, metric: str, names: Sequence[str]) -> str:
+    medians = [row[f"{metric}>={name} median"] for name in names]
     return " / ".join("not reached" if pd.isna(m) else f"{m:g}" for m in medians)
 
 
@@ -149,11 +149,11 @@ def _table(table: pd.DataFrame, run: Run) -> str:
         for metric in run.thresholds:
             shown[_heading(run, metric)] = _interval(row, metric, ".2f" if metric == run.primary else ".3f")
         shown |= {"NFE": row["budget"], "s / image": f"{row['seconds']:.3f}", "setting": row["setting"] or ""}
-        for metric, thresholds in run.thresholds.items():
-            levels = " / ".join(f"{t:g}" for t in thresholds)
-            shown[f"% reaching {metric} {levels}"] = _reached(row, metric, thresholds)
-        levels = " / ".join(f"{t:g}" for t in run.thresholds[run.primary])
-        shown[f"median NFE to {run.primary} {levels}"] = _median(row, run.primary, run.thresholds[run.primary])
+        for metric in run.thresholds:
+            names = list(levels(run, metric))
+            shown[f"% reaching {metric} {' / '.join(names)}"] = _reached(row, metric, names)
+        names = list(levels(run, run.primary))
+        shown[f"median NFE to {run.primary} {' / '.join(names)}"] = _median(row, run.primary, names)
         for name, heading in CONTRASTS.items():
             shown[f"Δ {heading}"] = _difference(row, name)
         rows.append(shown)

@@ -69,9 +69,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     front = pareto_front([points[i][0] for i in honest], [points[i][1] for i in honest], higher)
     front = [honest[i] for i in front]
     # Neighbours on the front that are one arm at several budgets share a number.
-    runs = [
-        [k for k, _ in run] for _, run in groupby(enumerate(front), key=lambda member: samples[member[1]].record.arm)
-    ]
+    runs = [list(run) for _, run in groupby(range(len(front)), key=lambda k: samples[front[k]].record.arm)]
 
     height = max(3.7, 0.165 * (len(runs) + len(ROLES) + 3) + 0.6)
     figure = sheet(height, f"{headline(samples, primary)} against total seconds")
@@ -99,7 +97,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
             first, *more = [samples[front[k]] for k in run]
             _, color, marker = ROLES[first.record.role]
             budgets = ", ".join(str(s.record.budget) for s in (first, *more) if s.record.budget)
-            label = f"{number}  {words(first.record.arm)}" + (f", {budgets} NFE" if budgets else "")
+            label = f"{number}  {words(first.record.arm)}" + (f" at {budgets} NFE" if budgets else "")
             listed.append(Line2D([], [], color=color, marker=marker, linestyle="none", label=label))
     legend_right(figure, {"role": roles[::-1], "Pareto front": listed})
     _ticks(axes)

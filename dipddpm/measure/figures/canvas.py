@@ -99,7 +99,7 @@ def unit_label(samples: Sequence[Sample], primary: str) -> str:
 
 def name_at(sample: Sample) -> str:
     """Arm and budget."""
-    return words(sample.record.arm) + (f", {sample.record.budget} NFE" if sample.record.budget else "")
+    return words(sample.record.arm) + (f" at {sample.record.budget} NFE" if sample.record.budget else "")
 
 
 def mean(sample: Sample, primary: str) -> float:
