@@ -10,6 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -73,6 +74,7 @@ def architecture(name: str) -> type[DeepImagePrior]:
     return architectures()[choose("DIP architecture", name.removesuffix(MATCHED), architectures())]
 
 
+@cache
 def width_for(name: str, size: int, reference: str) -> int | None:
     """The width to build an architecture with: None, its published one, for a plain name; for ``name:matched`` the one
     that gives it as many parameters as the architecture ``reference`` has, so that kind and size are told apart."""
