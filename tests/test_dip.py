@@ -237,8 +237,8 @@ def double_precision():
 def test_image_does_not_see_its_neighbours(name, double_precision):
     """Alone, and in a batch in another order.
 
-    In double precision, because a fit amplifies round-off: the gradient of a bias that a norm cancels is round-off
-    alone, and Adam makes a full step of it. Kernels for one image and for many round differently.
+    In double precision, because a fit amplifies round-off, which differs between the kernels for one image and for
+    many: where a gradient is round-off alone (that of a bias which a norm cancels, say), Adam makes a full step of it.
     """
     order = (2, 0, 1)
     batch = fit(name, [0, 5], order=order)

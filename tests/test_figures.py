@@ -69,7 +69,10 @@ def grid(**options: object) -> list[Record]:
 
 
 def run_of(made: list[Record]) -> Run:
-    return Run("title", {}, "psnr", {"psnr": [20.0]}, [1, 5], "noise", ["dip", "diffusion"], {}, made)
+    return Run(
+        title="title", settings={}, primary="psnr", thresholds={"psnr": [20.0]}, grid=[1, 5], reference="noise",
+        margin=0.5, stages=["dip", "diffusion"], machine={}, records=made,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +152,8 @@ def test_no_text_is_cut_off_or_small_or_over_another(architectures, unsaved):
     assert len(unsaved) == 4
     for _, figure in unsaved:
         figure.draw_without_rendering()
-        texts = [text for text in figure.findobj(Text) if text.get_text().strip() and is_drawn(text)]
+        hidden = hidden_labels(figure)
+        texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in hidden]
         boxes = [(text.get_text(), text.get_window_extent().padded(-1)) for text in texts]
         for text, box in boxes:
             assert figure.bbox.count_contains(box.corners()) == 4, f"cut off: {text}"
@@ -158,14 +162,14 @@ def test_no_text_is_cut_off_or_small_or_over_another(architectures, unsaved):
         assert min(text.get_fontsize() for text in texts) >= 8
 
 
-def is_drawn(text: Text) -> bool:
-    """Not switched off, and not the label of a tick that lies outside the limits."""
-    axes = text.axes
-    if axes is None:
-        return text.get_visible()
-    low, high = sorted(axes.get_ylim())
-    outside = [label for label in axes.get_yticklabels() if not low <= label.get_position()[1] <= high]
-    return text.get_visible() and axes.axison and text not in outside
+def hidden_labels(figure: Figure) -> set[Text]:
+    """Labels of ticks that lie outside the limits, or on axes that are switched off."""
+    hidden: set[Text] = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            hidden |= {t.label1 for t in axis.get_major_ticks() if not (axes.axison and low <= t.get_loc() <= high)}
+    return hidden
 
 
 def test_pareto_front_by_hand():
