@@ -5,6 +5,7 @@ theta* = argmin || A f_theta(z + xi) - y ||^2, xi ~ N(0, sigma_p^2 I)   (Ulyanov
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dipddpm.dip import DeepImagePrior
+from dipddpm.dip import DeepImagePrior, parameter_count
 from dipddpm.errors import InputError
 from dipddpm.rng import ImageRng
 from dipddpm.stacking import stack
@@ -134,9 +135,9 @@ def fit_dip(
         aside += clock() - watching
         if done % max(1, durations[-1] // 50) == 0:
             progress(done)
-    parameters = sum(p.numel() for p in network.parameters()) // len(z)
     stopped = {rule.name: (rule.mu, rule.charged) for rule in rules}
     outputs = torch.stack(last), torch.stack(ema), torch.stack(losses)
+    parameters = parameter_count(architecture, size, width)
     return DipFit(durations, *outputs, tuple(seconds), parameters, stopped)
 
 
@@ -149,4 +150,23 @@ def build(
         for seed in rng.seeds:
             torch.manual_seed(seed)
             networks.append(architecture(size=size, width=width))
-    return stack(networks).to(rng.device), networks[0].draw_z(rng)
+    z = networks[0].draw_z(rng)
+    if len(networks) > 1:
+        return stack(networks).to(rng.device), z
+    return WithIdleTwin(stack([*networks, copy.deepcopy(networks[0])])).to(rng.device), z
+
+
+class WithIdleTwin(torch.nn.Module):
+    """Runs a lone image beside a copy that nothing is asked of.
+
+    A batch of one takes other convolution kernels, which round otherwise, and Adam makes whole steps of rounding errors
+    where a gradient is nearly 0: without the twin, an image alone drifts away from itself in a batch.
+    """
+
+    def __init__(self, stacked: torch.nn.Module):
+        super().__init__()
+        self.stacked = stacked
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(1, ...) -> (1, 3, size, size)."""
+        return self.stacked(z.expand(2, *z.shape[1:]))[:1]

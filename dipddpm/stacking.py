@@ -22,22 +22,40 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
     """One module that applies ``networks[i]`` to image i.
 
     Raises:
-        InputError: a layer with parameters has no stacked twin; the message says how to give it one.
+        InputError: a layer would mix images or share what each image must own: it has parameters or buffers and no
+            stacked twin, overrides the ``forward`` of one that has, or stands in two places. The message says which.
     """
+    names = [name for name, _ in networks[0].named_modules(remove_duplicate=False)]
+    if len(names) != len(list(networks[0].modules())):
+        raise InputError(f"{type(networks[0]).__name__} uses one layer in two places, which stacking would part")
+    return _stack(networks)
+
+
+def _stack(networks: Sequence[nn.Module]) -> nn.Module:
     first = networks[0]
-    if stack_layer.dispatch(type(first)) is not stack_layer.dispatch(object):
-        return stack_layer(first, networks)  # batch norm without parameters is here too: it would mix images
-    if next(first.parameters(), None) is None:
-        return copy.deepcopy(first)
-    own = [name for name, _ in first.named_parameters(recurse=False)]
-    if own:
+    kind = type(first)
+    twin = next((known for known in kind.__mro__[:-1] if known in stack_layer.registry), None)
+    if twin and kind.forward is twin.forward:
+        return stack_layer(first, networks)
+    state = [name for name, _ in (*first.named_parameters(recurse=False), *first.named_buffers(recurse=False))]
+    fault = (
+        "has a forward of its own"
+        if twin
+        else f"has state of its own ({', '.join(state)})"
+        if state
+        else "normalises over the batch"
+        if isinstance(first, nn.modules.batchnorm._NormBase)
+        else ""
+    )
+    if fault:
         raise InputError(
-            f"layer {type(first).__name__} has parameters ({', '.join(own)}) and no stacked twin: build it from "
-            f"torch.nn layers, or register one with @dipddpm.stacking.stack_layer.register({type(first).__name__})"
+            f"layer {kind.__name__} {fault} and no stacked twin: build it from the convolutions, norms and linear layers "
+            f"of torch.nn, or register one with @dipddpm.stacking.stack_layer.register({kind.__name__})"
         )
-    stacked = copy.deepcopy(first)
+    stacked = copy.copy(first)
+    stacked._modules = {}
     for name, _ in first.named_children():
-        setattr(stacked, name, stack([network.get_submodule(name) for network in networks]))
+        stacked.add_module(name, _stack([network.get_submodule(name) for network in networks]))
     return stacked
 
 

@@ -250,6 +250,14 @@ def test_image_does_not_see_its_neighbours(name, double_precision):
 
 
 @every_architecture
+def test_image_alone_is_that_image_in_a_batch_in_single_precision_too(name):
+    """To the rounding of a few iterations, which any two machines differ by."""
+    batch = fit(name, [0, 3], order=(2, 0, 1))
+    alone = fit(name, [0, 3], order=(0,))
+    torch.testing.assert_close(batch.last[:, 1], alone.last[:, 0], rtol=0, atol=1e-3)
+
+
+@every_architecture
 def test_order_of_images_does_not_matter(name):
     order = (2, 0, 1)
     ordered, shuffled = fit(name, [5]), fit(name, [5], order=order)

@@ -150,7 +150,7 @@ class Scale(nn.Module):
 @pytest.mark.parametrize("layer", [Scale, lambda: nn.ConvTranspose2d(CHANNELS, 2, 2), nn.PReLU])
 def test_unsupported_layer_is_named(layer):
     name = type(layer()).__name__
-    with pytest.raises(InputError, match=rf"{name} has parameters .*stack_layer\.register\({name}\)"):
+    with pytest.raises(InputError, match=rf"{name} has state of its own .*stack_layer\.register\({name}\)"):
         stack(networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), layer())))
 
 
@@ -175,3 +175,35 @@ def test_registered_layer_stacks():
     separate, x = networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), Shift())), images(IMAGE)
     expected = torch.cat([network(x[i : i + 1]) for i, network in enumerate(separate)])
     torch.testing.assert_close(stack(separate)(x), expected, rtol=1e-4, atol=1e-5)
+
+
+class SharedLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = nn.Conv2d(3, 3, 1)
+
+
+class OwnBuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("code", torch.randn(3, 1, 1))
+
+
+class ScaledConv(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (SharedLayer, "SharedLayer uses one layer in two places"),
+        (OwnBuffer, r"layer OwnBuffer has state of its own \(code\)"),
+        (lambda: ScaledConv(3, 3, 1), "layer ScaledConv .*no stacked twin"),
+        (lambda: nn.BatchNorm1d(3, affine=False), "layer BatchNorm1d .*no stacked twin"),
+        (lambda: nn.BatchNorm3d(3, affine=False, track_running_stats=False), "BatchNorm3d normalises over the batch"),
+    ],
+)
+def test_what_would_be_stacked_wrong_is_refused(layer, message):
+    with pytest.raises(InputError, match=message):
+        stack([nn.Sequential(layer()) for _ in range(N)] if layer is not SharedLayer else [layer() for _ in range(N)])
