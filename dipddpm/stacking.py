@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import singledispatch
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +34,8 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
 
 def _stack(networks: Sequence[nn.Module]) -> nn.Module:
     first = networks[0]
-    kind = type(first)
-    twin = next((known for known in kind.__mro__[:-1] if known in stack_layer.registry), None)
+    kind: type[nn.Module] = type(first)
+    twin: Any = next((known for known in kind.__mro__[:-1] if known in stack_layer.registry), None)
     if twin and kind.forward is twin.forward:
         return stack_layer(first, networks)
     state = [name for name, _ in (*first.named_parameters(recurse=False), *first.named_buffers(recurse=False))]
@@ -49,8 +50,8 @@ def _stack(networks: Sequence[nn.Module]) -> nn.Module:
     )
     if fault:
         raise InputError(
-            f"layer {kind.__name__} {fault} and no stacked twin: build it from the convolutions, norms and linear layers "
-            f"of torch.nn, or register one with @dipddpm.stacking.stack_layer.register({kind.__name__})"
+            f"layer {kind.__name__} {fault} and no stacked twin: build it from the convolutions, norms and linear "
+            f"layers of torch.nn, or register one with @dipddpm.stacking.stack_layer.register({kind.__name__})"
         )
     stacked = copy.copy(first)
     stacked._modules = {}
