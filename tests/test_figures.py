@@ -78,7 +78,7 @@ def run_of(made: list[Record]) -> Run:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> list[Path]:
     """The figures of a whole run, on disk."""
-    return draw(run_of(records(["skip", "deep_decoder"]) + grid()), tmp_path_factory.mktemp("drawn"))
+    return draw(run_of(records(["skip"]) + grid()), tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_every_figure_is_a_valid_png_and_svg(drawn):
 
 def test_the_same_run_gives_the_same_bytes_under_any_settings(drawn, tmp_path):
     with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9}):
-        draw(run_of(records(["skip", "deep_decoder"]) + grid()), tmp_path)
+        draw(run_of(records(["skip"]) + grid()), tmp_path)
     for path in drawn[0].parent.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -144,9 +144,7 @@ def test_repeats_are_averaged_but_entry_steps_are_not_repeats(unsaved):
     )
 
 
-@pytest.mark.parametrize(
-    "architectures", [["skip"], ["skip", "deep_decoder", "resnet", "unet", "conv_decoder", "unet:matched"]]
-)
+@pytest.mark.parametrize("architectures", [["skip"], ["skip", "deep_decoder", "conv_decoder", "deep_decoder:matched"]])
 def test_no_text_is_cut_off_or_small_or_over_another(architectures, unsaved):
     draw(run_of(records(architectures) + grid()), Path())
     assert len(unsaved) == 4
@@ -170,6 +168,15 @@ def hidden_labels(figure: Figure) -> set[Text]:
             low, high = sorted(axis.get_view_interval())
             hidden |= {t.label1 for t in axis.get_major_ticks() if not (axes.axison and low <= t.get_loc() <= high)}
     return hidden
+
+
+def test_a_metric_of_which_less_is_better_says_so(unsaved):
+    less = [
+        replace(r, measures={"psnr": replace(r.measures["psnr"], unit="", higher_is_better=False)})
+        for r in records(["skip"])
+    ]
+    draw(run_of(less), Path())
+    assert [figure.axes[0].get_ylabel() for _, figure in unsaved] == ["PSNR, lower is better"] * 3
 
 
 def test_pareto_front_by_hand():

@@ -87,7 +87,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
             for i, name in enumerate(variants):
                 variant = name.partition(":")[2]
                 durations = [a for a in treated if architecture(a.last) == name]
-                lines += _longest_and_best(durations, primary, 2 * i, variant or "treatment")
+                lines += _longest_and_best(durations, primary, 2 * i, f"treatment {variant}".strip())
                 if len(durations) > 1:
                     notes.append(f"{variant} best: {iterations(lines[-1].last)}".strip())
             panels[f"{words(base)}\n{', '.join(notes)}".strip()] = lines

@@ -93,8 +93,9 @@ def headline(samples: Sequence[Sample], primary: str) -> str:
 
 def unit_label(samples: Sequence[Sample], primary: str) -> str:
     """Label of an axis that shows the metric."""
-    unit = samples[0].record.measures[primary].unit
-    return words(primary).upper() + (f" ({unit})" if unit else "")
+    measure = samples[0].record.measures[primary]
+    unit = f" ({measure.unit})" if measure.unit else ""
+    return words(primary).upper() + unit + ("" if measure.higher_is_better else ", lower is better")
 
 
 def name_at(sample: Sample) -> str:

@@ -35,6 +35,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     low, high = min(values), max(values)
     decimals = max(0, 2 - math.floor(math.log10(max(abs(low), abs(high)) or 1)))  # three digits
 
+    colors = "viridis" if sign > 0 else "viridis_r"  # bright is good
     across = min(len(maps), 3 if len(budgets) <= 5 else 2)
     down = math.ceil(len(maps) / across)
     figure = sheet(down * (0.27 * len(t0s) + 0.6) + 0.9, f"{headline(samples, primary)} over entry step and budget")
@@ -43,10 +44,11 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
         axes.set_axis_off()
     for axes, (name, cells) in zip(grid.flat, maps.items(), strict=False):
         table = np.array([[cells.get((t0, budget), math.nan) for budget in budgets] for t0 in t0s])
-        image = axes.imshow(table, cmap="viridis", vmin=low, vmax=high, origin="lower", aspect="auto")
+        image = axes.imshow(table, cmap=colors, vmin=low, vmax=high, origin="lower", aspect="auto")
         for (t0, budget), value in cells.items():
             x, y = budgets.index(budget), t0s.index(t0)
-            color = "white" if value < low + 0.6 * (high - low) else "black"
+            worse = (value - low if sign > 0 else high - value) < 0.6 * (high - low)
+            color = "white" if worse else "black"
             axes.text(x, y, f"{value:.{decimals}f}", ha="center", va="center", fontsize=8, color=color)
         t0, budget = max(cells, key=lambda key: sign * cells[key])
         corner = (budgets.index(budget) - 0.46, t0s.index(t0) - 0.42)
