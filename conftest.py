@@ -152,13 +152,13 @@ def _experiments(config: pytest.Config) -> list[Experiment]:
 def record_cell(record, experiment) -> Callable[..., None]:
     """Adds a cell of the experiment to the run, as a record that every table and figure understands."""
 
-    def add(suite: str, task_name: str, arm: Arm, cell: Cell, group: str | None = None, **axes: object) -> None:
+    def add(suite: str, task_name: str, arm: Arm, cell: Cell, group: str = "", name: str = "", **axes: object) -> None:
         s, alone, leak = cell.setting, cell.nfe == 0, task(task_name).leak
         record(
             Record(
                 suite=suite,
                 group=group or task_name,
-                arm=f"{arm.label} alone" if alone else arm.label,
+                arm=name or (f"{arm.label} alone" if alone else arm.label),
                 role="part" if alone and arm.role == "treatment" else arm.role,
                 family=arm.architecture,
                 budget=cell.nfe,

@@ -10,4 +10,4 @@ def bench_t0_by_budget(t0_at, experiment, run_once, record_cell):
     profile = experiment.profile
     arm = Arm("dip", profile.architectures[0], profile.iterations[-1])
     cell = experiment.cell_with(profile.tasks[0], arm, Setting(budget, "start", t0), run_once)
-    record_cell("t0 by budget", profile.tasks[0], arm, cell)
+    record_cell("t0 by budget", profile.tasks[0], arm, cell, name=f"{arm.label} t0 {t0}")

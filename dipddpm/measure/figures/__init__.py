@@ -9,7 +9,7 @@ from dipddpm.measure.figures import against_budget, against_duration, against_se
 from dipddpm.measure.figures.against_seconds import pareto_front
 from dipddpm.measure.figures.canvas import file_name, save, style
 from dipddpm.measure.figures.pictures import picture_grid
-from dipddpm.measure.record import Record, Run
+from dipddpm.measure.record import Run
 
 __all__ = ["draw", "pareto_front", "picture_grid"]
 
@@ -24,7 +24,7 @@ CHARTS = {  # name: (suite that it draws, how)
 
 def draw(run: Run, folder: Path) -> list[Path]:
     """Every chart that the run has the data for, ``<name>-<group>`` as PNG and SVG in ``folder``; paths of the PNGs."""
-    every = [sample for sample in _samples(run) if run.primary in sample.values]
+    every = [sample for sample in samples(run.records) if run.primary in sample.values]
     made = []
     with style():
         for group in dict.fromkeys(sample.record.group for sample in every):
@@ -34,11 +34,3 @@ def draw(run: Run, folder: Path) -> list[Path]:
                 if figure:
                     made.append(save(figure, folder / f"{name}-{file_name(group)}"))
     return made
-
-
-def _samples(run: Run) -> list[Sample]:
-    """Over the repeats. In the grid an arm is run at many entry steps, which are no repeats of each other."""
-    apart: dict[object, list[Record]] = {}
-    for record in run.records:
-        apart.setdefault(record.axes.get("t0") if record.suite == GRID else None, []).append(record)
-    return [sample for records in apart.values() for sample in samples(records)]
