@@ -60,10 +60,10 @@ def records(architectures: Sequence[str], **options: object) -> list[Record]:
 
 
 def grid(**options: object) -> list[Record]:
-    """One arm at many entry steps, under one name."""
+    """One arm at many entry steps, which its name carries."""
     return [
-        cell("dip skip 200", "treatment", budget, 20 - abs(t0 - 300) / 100 + budget / 10, 1, t0=t0, architecture="skip",
-             iterations=200, suite="t0 by budget", **options)
+        cell(f"dip skip 200 t0 {t0}", "treatment", budget, 20 - abs(t0 - 300) / 100 + budget / 10, 1, t0=t0,
+             architecture="skip", iterations=200, suite="t0 by budget", **options)
         for t0 in (100, 300, 600) for budget in (1, 5)
     ]  # fmt: skip
 

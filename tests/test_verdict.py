@@ -131,6 +131,12 @@ def test_repeats_are_put_together():
     assert only.values["psnr"].shape == (3, 16) and only.values["psnr"].mean() == pytest.approx(x.mean() + 1)
 
 
+def test_the_same_cell_twice_is_no_repeat():
+    twice = [record("noise", "control", np.arange(16.0)), record("noise", "control", np.arange(16.0) + 1)]
+    with pytest.raises(ValueError, match="noise at 5 is recorded twice"):
+        samples(twice)
+
+
 def test_break_even_by_hand():
     x = np.zeros(16)
     records = [record("noise", "control", x + level, budget=b) for b, level in zip(GRID, (18, 20, 24), strict=True)]

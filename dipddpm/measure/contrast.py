@@ -30,7 +30,7 @@ def samples(records: Iterable[Record]) -> list[Sample]:
     """Records of competitors put together over their repeats, in order of first appearance.
 
     Raises:
-        ValueError: repeats of one arm were measured on different items.
+        ValueError: repeats of one arm were measured on different items, or one repeat is there twice.
     """
     together: dict[tuple, list[Record]] = {}
     for record in records:
@@ -39,6 +39,8 @@ def samples(records: Iterable[Record]) -> list[Sample]:
     made = []
     for members in together.values():
         first = members[0]
+        if len({member.repeat for member in members}) < len(members):
+            raise ValueError(f"{first.suite}: {first.arm} at {first.budget} is recorded twice for one repeat")
         for other in members[1:]:
             _same_items(first, other)
         values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in first.measures}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dipddpm.measure.contrast import Sample, samples
+from dipddpm.measure.contrast import samples
 from dipddpm.measure.figures import against_budget, against_duration, against_seconds, t0_by_budget
 from dipddpm.measure.figures.against_seconds import pareto_front
 from dipddpm.measure.figures.canvas import file_name, save, style
@@ -13,12 +13,11 @@ from dipddpm.measure.record import Run
 
 __all__ = ["draw", "pareto_front", "picture_grid"]
 
-GRID = "t0 by budget"
 CHARTS = {  # name: (suite that it draws, how)
     "quality-against-nfe": ("restoration", against_budget.chart),
     "quality-against-seconds": ("restoration", against_seconds.chart),
     "quality-against-duration": ("restoration", against_duration.chart),
-    "t0-by-budget": (GRID, t0_by_budget.chart),
+    "t0-by-budget": ("t0 by budget", t0_by_budget.chart),
 }
 
 
