@@ -26,9 +26,15 @@ from dipddpm.profiles import Profile
 from dipddpm.rng import ImageRng, image_keys, seed_for
 from dipddpm.stopping import StoppingRule, stopping_rule, stopping_rules
 from dipddpm.tasks import Observation
-from dipddpm.tuning import Tuned, candidates, draw_trials, tune
+from dipddpm.tuning import Hold, Tuned, candidates, draw_trials, tune
 
 Run = Callable[[Callable[[], None]], object]
+
+
+@cache
+def _recipe() -> int:
+    """Hash of the code below. It is no source that the memo could name: it imports every variant there is."""
+    return seed_for(inspect.getsource(Experiment))
 
 
 def _direct(work: Callable[[], None]) -> None:
@@ -147,10 +153,8 @@ class Experiment:
 
     def _base(self, task: str, split: Split) -> dict:
         """What decides every result: images, their seeds, the task."""
-        # The class itself is no source that the memo could name: it imports every variant there is.
-        recipe = seed_for(inspect.getsource(Experiment))
         given = {"images": self.images(split).keys, "size": self.denoiser.size, "seed": self.seeds[split]}
-        return given | {"task": task, "recipe": recipe}
+        return given | {"task": task, "recipe": _recipe()}
 
     # Deep Image Priors
 
@@ -231,16 +235,12 @@ class Experiment:
     def settings(self, arm: Arm, task: str, budget: int) -> list[restore.Setting]:
         """The settings that an arm tries at a budget; the number is the same for every arm."""
         p, way, observation = self.profile, injection.injection(arm.way), self.observation(task, "validation")
-        noisy = observation.consistency == "proximal"
-        grid = candidates(
-            budget,
-            arm.way,
-            way.t0s(self.denoiser.schedule, observation.sigma, p.t0s),
-            p.solvers if way.uses_mu else p.noise_solvers,
-            p.strengths if noisy else (1.0,),
-            # The exact start needs no y after it, and is run both ways.
-            (True, False) if arm.way == "matched" else (True,),
-        )
+        holds: list[Hold] = [(1.0, True)]
+        if observation.consistency == "proximal":
+            # A start carries what it knows of y in its state: it may as well do without y from there on.
+            holds = [(strength, True) for strength in p.strengths] + [(1.0, False)] * way.uses_mu
+        t0s = way.t0s(self.denoiser.schedule, observation.sigma, p.t0s)
+        grid = candidates(budget, arm.way, t0s, p.solvers if way.uses_mu else p.noise_solvers, holds)
         return draw_trials(grid, p.trials, task, budget)
 
     def _tuned(self, arm: Arm, task: str, budget: int) -> Tuned:

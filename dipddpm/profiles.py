@@ -35,7 +35,8 @@ class Profile:
         noise_budgets: further budgets for the start from noise: what the price of a DIP would buy it.
         t0s: steps that a start may enter at; solvers: what it may run with; noise_solvers: the same from noise.
         strengths: of the proximal data consistency, where y is noisy.
-        trials: settings that each arm tries at each budget, drawn from its grid; the same number for every arm.
+        trials: settings that each arm tries at each budget, drawn from its grid; the same number for every arm that
+            has as many.
         tune_each: tune every architecture by itself; else the first one's settings serve all.
         ablations: what is varied on the first architecture alone (``full``: on each).
         grid_t0s, grid_budgets: axes of the t0 by K grid.
@@ -52,14 +53,14 @@ class Profile:
     noise_budgets: tuple[int, ...]
     few_architectures: tuple[str, ...] = ()
     seeds: int = 1
-    t0s: tuple[int, ...] = (75, 200, 400, 650)
+    t0s: tuple[int, ...] = (25, 75, 200, 450)
     solvers: tuple[Solver, ...] = START_SOLVERS
     noise_solvers: tuple[Solver, ...] = NOISE_SOLVERS
-    strengths: tuple[float, ...] = (1.0, 4.0)
+    strengths: tuple[float, ...] = (4.0, 16.0)
     trials: int = 8
     tune_each: bool = False
     ablate_each: bool = False
-    grid_t0s: tuple[int, ...] = (50, 150, 300, 500, 750)
+    grid_t0s: tuple[int, ...] = (25, 75, 200, 400, 700)
     grid_budgets: tuple[int, ...] = (1, 5, 20)
     batch_sizes: tuple[int, ...] = (1, 16, 64)
 
@@ -127,23 +128,25 @@ PROFILES: Mapping[str, Profile] = {
             iterations=(20,),
             budgets=(1, 5),
             noise_budgets=(20,),
-            t0s=(200, 500),
+            t0s=(50, 200),
             trials=2,
-            grid_t0s=(200, 500),
+            grid_t0s=(50, 200),
             grid_budgets=(1, 5),
             batch_sizes=(1, 16),
         ),
         Profile(
             name="quick",
             images=12,
-            validation_images=6,
+            validation_images=5,
             tasks=("inpaint", "super_resolution", "denoise_25"),
             architectures=(*EVERY_ARCHITECTURE, "conv_decoder:matched"),
             few_architectures=("skip", "deep_decoder"),
-            iterations=(50, 200),
+            iterations=(50, 150),
             budgets=(1, 5, 20),
-            noise_budgets=(60,),
-            trials=5,
+            noise_budgets=(50,),
+            solvers=START_SOLVERS[1:3],
+            strengths=(8.0,),
+            trials=8,
         ),
         Profile(
             name="full",
@@ -158,16 +161,16 @@ PROFILES: Mapping[str, Profile] = {
             iterations=(25, 50, 100, 200, 400, 800, 1600, 3200),
             budgets=(1, 2, 5, 10, 20, 50, 100),
             noise_budgets=(200, 500, 1000),
-            t0s=(50, 100, 150, 250, 350, 475, 600, 800),
-            strengths=(0.5, 1.0, 2.0, 4.0, 8.0),
+            t0s=(10, 25, 50, 100, 150, 250, 400, 600),
+            strengths=(1.0, 2.0, 4.0, 8.0, 16.0),
             noise_solvers=(
                 *(("ddim", eta, travel) for eta in (0.0, 0.5, 0.85, 1.0) for travel in (1, 2, 4, 5, 10, 20)),
                 ("dpmpp_2m", 0.0, 1),
             ),
-            trials=24,
+            trials=20,
             tune_each=True,
             ablate_each=True,
-            grid_t0s=(25, 50, 100, 150, 250, 350, 475, 600, 800),
+            grid_t0s=(10, 25, 50, 100, 150, 250, 350, 475, 600, 800),
             grid_budgets=(1, 2, 5, 10, 20, 50),
             batch_sizes=(1, 16, 64, 256, 1024),
         ),

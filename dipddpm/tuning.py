@@ -16,6 +16,9 @@ from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import Observation
 
+Hold = tuple[float, bool]
+"""How a prediction is held to y: (strength of the proximal step, whether it is held at all)."""
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -30,8 +33,7 @@ def candidates(
     injection: str,
     t0s: Sequence[int],
     solvers: Sequence[Solver],
-    strengths: Sequence[float] = (1.0,),
-    held: Sequence[bool] = (True,),
+    holds: Sequence[Hold] = ((1.0, True),),
 ) -> list[Setting]:
     """The settings of a grid that spend exactly ``nfe`` evaluations; for none at all, the prior alone.
 
@@ -45,23 +47,26 @@ def candidates(
         if nfe % travel == 0 and (travel == 1 or nfe // travel >= 2)
     ]
     return [
-        Setting(nfe, injection, t0, sampler, eta, travel, strength, hold)
+        Setting(nfe, injection, t0, sampler, eta, travel, strength, held)
         for t0 in t0s
         if t0 + 1 >= nfe
         for sampler, eta, travel in fitting
-        for strength in strengths
-        for hold in held
+        for strength, held in holds
     ]
 
 
 def draw_trials(settings: Sequence[Setting], trials: int, *purpose: object) -> list[Setting]:
     """``trials`` of the settings, at random but always the same ones; all of them if there are no more.
 
-    Random search gives every arm the same number of trials whatever the size of its grid.
+    Random search gives every arm the same number of trials whatever the size of its grid. The steps that an arm may
+    enter at matter most and get their turns one after the other.
     """
-    if len(settings) <= trials:
-        return list(settings)
-    return random.Random("/".join(str(part) for part in purpose)).sample(list(settings), trials)
+    rng = random.Random("/".join(str(part) for part in purpose))
+    at: dict[int | None, list[Setting]] = {}
+    for setting in rng.sample(list(settings), len(settings)):
+        at.setdefault(setting.t0, []).append(setting)
+    turns = [members[turn] for turn in range(len(settings)) for _, members in sorted(at.items()) if turn < len(members)]
+    return turns[:trials]
 
 
 def tune(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.figures import draw
 from dipddpm.measure.record import Record
 from dipddpm.measure.report import terminal, write
@@ -71,7 +73,7 @@ def record(request: pytest.FixtureRequest) -> Callable[[Record], None]:
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
-    """Figures of the session: a suite that draws one appends its path; the report links it."""
+    """Figures of the session: the report links what a suite adds."""
     return request.config.stash[FIGURES]
 
 
@@ -95,11 +97,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     run.failed = session.testsfailed
     run.save(stash[RUN_FILE])
-    figures += draw(run, figures.folder)
-    for old in figures.folder.glob("*.*"):  # of an earlier run: the report is that of this one
-        if old.with_suffix(".png") not in figures:
-            old.unlink()
-    stash[REPORTS] = write(run, figures.folder.parent, figures)
+    key = digest([source_digest([draw]), [asdict(record) for record in run.records if record.role != "stage"]])
+    figures.add("charts", key, lambda: draw(run, figures.folder))
+    figures.tidy()
+    stash[REPORTS] = write(run, figures.folder.parent, figures.paths)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
