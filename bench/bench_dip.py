@@ -10,8 +10,14 @@ def bench_dip_fit(task, architecture, experiment, run_once, record):
     entry = experiment.fit_entry(task, architecture, run=run_once)
     n, longest = experiment.profile.images, experiment.profile.iterations[-1]
     seconds = entry.info["seconds"][-1] / n
-    # Forward and backward take about three forward passes.
-    forward = flops(architecture_of(architecture), experiment.denoiser.size, experiment.width(architecture))
+    network, size, width = architecture_of(architecture), experiment.denoiser.size, experiment.width(architecture)
+    counted = experiment.memo(
+        "flops",
+        {"size": size, "width": width, "of": architecture},
+        [network],
+        lambda: ({"flops": flops(network, size, width)}, {}),
+    )
+    forward = counted.info["flops"]  # forward and backward take about three forward passes
     record(
         Record(
             suite="DIP fit",

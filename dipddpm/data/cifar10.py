@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10
 
 from dipddpm.data import Dataset, Split
 from dipddpm.errors import InputError
 
+FOLDER = "cifar-10-batches-py"
 HELD_OUT = 5_000  # last images of the training half, kept for validation
 
 
@@ -24,8 +24,10 @@ class Cifar10(Dataset):
     how_to_get = "downloaded by torchvision on first use, or put cifar-10-batches-py under --data-root"
 
     def load(self, split: Split) -> Tensor:
+        from torchvision.datasets import CIFAR10  # here: importing torchvision is slow, and few runs need it
+
         root = self.root or Path.home() / ".cache" / "dipddpm"
-        folder = root / CIFAR10.base_folder
+        folder = root / FOLDER
         if not folder.is_dir():
             self._download(root)
         self._check(folder)
@@ -36,6 +38,8 @@ class Cifar10(Dataset):
 
     @staticmethod
     def _download(root: Path) -> None:
+        from torchvision.datasets import CIFAR10
+
         try:
             CIFAR10(str(root), download=True)
         except (urllib.error.URLError, RuntimeError, OSError) as error:
@@ -47,6 +51,8 @@ class Cifar10(Dataset):
     @staticmethod
     def _check(folder: Path) -> None:
         """torchvision reports missing and damaged files alike and names none: name each."""
+        from torchvision.datasets import CIFAR10
+
         faults = []
         listed = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
         for name, md5 in listed:

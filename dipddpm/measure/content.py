@@ -27,18 +27,24 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 
 
 def source_digest(things: Iterable[object]) -> str:
-    """Short hash of the code of some functions, classes or modules and of all that they import from their package.
+    """Short hash of the code of functions, classes, modules or module names, and of what they import of their package.
 
     Comments, layout and docstrings do not count, so that explaining a formula does not throw away its results. Code
     that is found at run time (a variant of a family) is not seen: name the variant among ``things``.
     """
-    names = {thing.__name__ if inspect.ismodule(thing) else thing.__module__ for thing in things}  # type: ignore[attr-defined]
+    names = {_module_of(thing) for thing in things}
     closure: set[str] = set()
     while names:
         name = names.pop()
         closure.add(name)
         names |= _imports(name) - closure
     return digest({name: _code(name) for name in sorted(closure)})
+
+
+def _module_of(thing: object) -> str:
+    if isinstance(thing, str):
+        return thing
+    return thing.__name__ if inspect.ismodule(thing) else thing.__module__
 
 
 @cache

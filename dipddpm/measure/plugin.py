@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from dipddpm.measure.content import digest, source_digest
-from dipddpm.measure.figures import draw
-from dipddpm.measure.record import Record
+from dipddpm.measure.record import Record, Run
 from dipddpm.measure.report import terminal, write
 from dipddpm.measure.session import FIGURES, REPORTS, RUN, RUN_FILE, Figures
 from dipddpm.measure.timer import synchronised
@@ -97,10 +96,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     run.failed = session.testsfailed
     run.save(stash[RUN_FILE])
-    key = digest([source_digest([draw]), [asdict(record) for record in run.records if record.role != "stage"]])
-    figures.add("charts", key, lambda: draw(run, figures.folder))
+    code = source_digest(["dipddpm.measure.figures"])
+    key = digest([code, [asdict(record) for record in run.records if record.role != "stage"]])
+    figures.add("charts", key, lambda: _draw(run, figures.folder))
     figures.tidy()
     stash[REPORTS] = write(run, figures.folder.parent, figures.paths)
+
+
+def _draw(run: Run, folder: Path) -> list[Path]:
+    from dipddpm.measure.figures import draw  # here: a run whose figures are drawn needs no matplotlib
+
+    return draw(run, folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -118,21 +118,19 @@ def sentence(found: Verdict | None, run: Run) -> str:
     parts = [told(found.control, found.adjusted[0], "the best cheap control")]
     if found.part and found.adjusted[1] is not None:
         parts.append(told(found.part, found.adjusted[1], "its prior alone"))
+    said = f"is {found.outcome}" if found.outcome == "inconclusive" else found.outcome
+    several = "s" if found.tried > 1 else ""
     text = (
-        f"**The DIP start {'is ' * (found.outcome == 'inconclusive')}{found.outcome}.** "
-        f"Best of {found.tried} DIP settings: {record.arm} with {record.budget} NFE, {found.best.cost:.3f} s an image. "
+        f"**The DIP start {said}.** Best of {found.tried} DIP setting{several}: {record.arm} with {record.budget} NFE, "
+        f"{found.best.cost:.3f} s an image. "
         + "; ".join(parts)
         + f". n = {found.control.difference.n} images, p adjusted (Holm) for every setting tried."
     )
     if (even := found.break_even) is not None:
-        if even.reached:
-            ends = (
-                f"a start from noise gets there too, so the DIP breaks even only below {even.iterations:.0f} iterations"
-            )
-        else:
-            ends = (
-                f"a start from noise does not get there with the budgets run, so the DIP may take more than "
-                f"{even.iterations:.0f} iterations before it costs as much as was tried"
-            )
-        text += f" One DIP iteration costs {even.rho:.2f} NFE; {ends}."
+        there = "gets there too" if even.reached else "does not get there with the budgets run"
+        bound = "takes fewer than" if even.reached else "may take more than"
+        text += (
+            f" One DIP iteration costs {even.rho:.2f} NFE. A start from noise {there}: "
+            f"breaking even with it {bound} {even.iterations:.0f} iterations."
+        )
     return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from dipddpm.priors import Evidence, Prior
 
@@ -18,6 +17,9 @@ class Blur(Prior):
     role = "control"
 
     def mu(self, evidence: Evidence) -> Tensor:
+        # Here, since importing torchvision takes longer than all else that a run with nothing to compute does.
+        from torchvision.transforms.functional import gaussian_blur
+
         observation = evidence.observation
         pinv, weight = observation.pinv, observation.weight()
         seen = gaussian_blur(weight, [KERNEL, KERNEL], SIGMA)
