@@ -40,7 +40,8 @@ def test_false_alarms_on_pure_noise_are_rare():
 def test_a_sentence_carries_effect_interval_n_setting_and_control():
     made = experiment(+2.0, +2.0)
     text = sentence(judge(made), made)
-    for part in ("dB [", "n = 16 images", "dip net0 100 with 5 NFE", "best cheap control", "its prior alone", "iterations"):
+    named = ("dip net0 100 with 5 NFE", "best cheap control", "its prior alone")
+    for part in ("dB [", "n = 16 images", *named, "iterations"):
         assert part in text
     assert sentence(None, made).startswith("**No verdict**")
 
