@@ -108,6 +108,15 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
     return experiments
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Bad options end a benchmark session here, in one line, and not once in every suite."""
+    config = session.config
+    bench = config.rootpath / "bench"
+    asked = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    if any(path == bench or bench in path.parents for path in asked):
+        _experiments(config)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A suite names the axes that it asks about as arguments; the profile fills them."""
     names = metafunc.fixturenames
