@@ -2,7 +2,7 @@
 
 from dipddpm.arms import Arm
 from dipddpm.data import to_uint8
-from dipddpm.measure.content import digest, source_digest
+from dipddpm.measure.content import digest, source_digest, tensor_digest
 
 ROWS = 6
 
@@ -26,7 +26,9 @@ def bench_pictures(focus, experiment, figures):
     columns = {"target": x_0, "observation": observation.pinv, **{name: cell.x_hat for name, cell in cells.items()}}
     captions = {name: [f"{psnr:.1f} dB" for psnr in cell.scores["psnr"][:ROWS]] for name, cell in cells.items()}
     pictures = {name: to_uint8(x[:ROWS]).permute(0, 2, 3, 1).cpu().numpy() for name, x in columns.items()}
-    key = digest([source_digest(["dipddpm.measure.figures"]), captions, [p.tobytes().hex() for p in pictures.values()]])
+    key = digest(
+        [source_digest(["dipddpm.measure.figures"]), captions, [tensor_digest(x[:ROWS]) for x in columns.values()]]
+    )
 
     def draw():
         from dipddpm.measure.figures import picture_grid  # here: nothing to draw, no matplotlib

@@ -14,6 +14,7 @@ from dipddpm.data import open_dataset
 from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.errors import InputError
 from dipddpm.measure.figures import draw
+from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import MeasureError, Run
 from dipddpm.measure.report import write
 from dipddpm.schedule import Schedule
@@ -57,7 +58,7 @@ def _train(args: argparse.Namespace) -> None:
 def _report(args: argparse.Namespace) -> None:
     run = Run.load(args.run)
     figures = draw(run, args.out / "figures")
-    for path in (*write(run, args.out, figures), *figures):
+    for path in (*write(run, frame(run), args.out, figures), *figures):
         print(f"wrote {path}")
 
 

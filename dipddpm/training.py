@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dipddpm.data import to_float
 from dipddpm.errors import InputError
 from dipddpm.rng import seed_for
 from dipddpm.schedule import Schedule
@@ -43,7 +44,7 @@ def draw_batch(images: Tensor, schedule: Schedule, batch: int, seed: int, step: 
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed_for(seed, "order", epoch)))
         chosen[here] = order[positions[here] % n]
     rng = torch.Generator().manual_seed(seed_for(seed, "update", step))
-    x_0 = images[chosen].float() / 127.5 - 1
+    x_0 = to_float(images[chosen])
     mirrored = torch.rand(batch, generator=rng) < 0.5
     x_0 = torch.where(mirrored[:, None, None, None], x_0.flip(-1), x_0)
     offset = torch.rand((), generator=rng)
@@ -76,7 +77,7 @@ def held_out_loss(model: nn.Module, schedule: Schedule, images: Tensor, device: 
         rng = torch.Generator().manual_seed(seed_for(seed, "held out", t))
         values = []
         for chunk in images.split(128):
-            x_0 = chunk.float() / 127.5 - 1
+            x_0 = to_float(chunk)
             eps = torch.randn(x_0.shape, generator=rng)
             steps = torch.full((len(x_0),), t, device=device)
             values.append(ddpm_loss(model, schedule, x_0.to(device), steps, eps.to(device)))

@@ -47,7 +47,7 @@ def test_rows_that_leak_stand_apart_and_carry_no_contrast():
 
 def test_markdown_and_csv_show_the_same_numbers(tmp_path):
     made = experiment(+2.0, +2.0)
-    md, csv = write(made, tmp_path)
+    md, csv = write(made, frame(made), tmp_path)
     rows = [line.split("|") for line in md.read_text().splitlines() if line.startswith("|") and " dB" not in line][1:]
     table = pd.read_csv(csv)
     assert len(rows) == len(table)
@@ -56,7 +56,7 @@ def test_markdown_and_csv_show_the_same_numbers(tmp_path):
         assert cells[3].strip() == f"{row['psnr']:.2f} [{row['psnr_low']:.2f}, {row['psnr_high']:.2f}]"
     values = next(r for r in made.records if r.arm == table.iloc[0]["arm"]).measures["psnr"].values
     assert table.iloc[0]["psnr"] == pytest.approx(np.mean(values), rel=1e-15)  # full precision
-    assert "dip net0 100" in terminal(made)
+    assert "dip net0 100" in terminal(made, frame(made))
 
 
 def test_share_reached_counts_every_image():
@@ -69,7 +69,7 @@ def test_share_reached_counts_every_image():
 
 def test_nothing_measured_says_so(tmp_path):
     assert "No arms were run" in markdown(run([]), frame(run([])))
-    assert "No arms were run" in terminal(run([]))
+    assert "No arms were run" in terminal(run([]), frame(run([])))
 
 
 def test_a_run_survives_its_file(tmp_path):

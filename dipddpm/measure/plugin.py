@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from dipddpm.measure.content import digest, source_digest
+from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import Record, Run
 from dipddpm.measure.report import terminal, write
-from dipddpm.measure.session import FIGURES, REPORTS, RUN, RUN_FILE, Figures
+from dipddpm.measure.session import FIGURES, REPORTS, RUN, RUN_FILE, TABLE, Figures
 from dipddpm.measure.timer import synchronised
 
 SAVE_EVERY = 3.0  # seconds
@@ -100,7 +101,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     key = digest([code, [asdict(record) for record in run.records if record.role != "stage"]])
     figures.add("charts", key, lambda: _draw(run, figures.folder))
     figures.tidy()
-    stash[REPORTS] = write(run, figures.folder.parent, figures.paths)
+    stash[TABLE] = frame(run)
+    stash[REPORTS] = write(run, stash[TABLE], figures.folder.parent, figures.paths)
 
 
 def _draw(run: Run, folder: Path) -> list[Path]:
@@ -114,7 +116,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if run is None or reports is None:
         return
     terminalreporter.section("leaderboard")
-    terminalreporter.write_line(terminal(run))
+    terminalreporter.write_line(terminal(run, config.stash[TABLE]))
     terminalreporter.write_line("")
     for path in (*reports, config.stash[FIGURES].folder, config.stash[RUN_FILE]):
         terminalreporter.write_line(f"wrote {path}")

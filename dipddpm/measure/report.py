@@ -9,16 +9,15 @@ import pandas as pd
 
 from dipddpm.measure.contrast import Sample, samples
 from dipddpm.measure.files import write_text
-from dipddpm.measure.leaderboard import CONTRASTS, frame, levels
+from dipddpm.measure.leaderboard import CONTRASTS, levels
 from dipddpm.measure.record import Record, Run
 from dipddpm.measure.statistics import mean_interval
 from dipddpm.measure.verdict import sentence, verdict
 
 
-def write(run: Run, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, Path]:
-    """Write ``leaderboard.md`` and ``leaderboard.csv`` (the same rows); their paths. ``figures`` are linked."""
+def write(run: Run, table: pd.DataFrame, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, Path]:
+    """Write ``leaderboard.md`` and ``leaderboard.csv`` from ``table = frame(run)``; links ``figures``; the paths."""
     markdown_file, csv_file = folder / "leaderboard.md", folder / "leaderboard.csv"
-    table = frame(run)
     write_text(markdown_file, markdown(run, table, [figure.relative_to(folder) for figure in figures]))
     write_text(csv_file, table.to_csv(index=False))
     return markdown_file, csv_file
@@ -48,9 +47,8 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
     return "\n\n".join(parts) + "\n"
 
 
-def terminal(run: Run) -> str:
+def terminal(run: Run, table: pd.DataFrame) -> str:
     """The report for a terminal: the columns that fit, and the verdicts."""
-    table = frame(run)
     if table.empty:
         return "No arms were run."
     parts, every = [], samples(run.records)

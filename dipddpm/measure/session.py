@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dipddpm.measure.files import write_json
@@ -48,4 +49,5 @@ class Figures:
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 RUN_FILE: pytest.StashKey[Path] = pytest.StashKey()
 FIGURES: pytest.StashKey[Figures] = pytest.StashKey()
+TABLE: pytest.StashKey[pd.DataFrame] = pytest.StashKey()
 REPORTS: pytest.StashKey[tuple[Path, ...]] = pytest.StashKey()
