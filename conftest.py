@@ -127,13 +127,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("experiment", experiments, ids=seeds, scope="session")
     first, p = experiments[0], experiments[0].profile
     if "arm_at" in names:
-        cells = [(name, *cell) for name in p.tasks for cell in first.cells(name)]
+        asks = metafunc.module.asks  # which arms a suite is about
+        cells = [(name, arm, nfe) for name in p.tasks for arm, nfe in first.cells(name) if asks(arm, p)]
         metafunc.parametrize("arm_at", cells, ids=[f"{name}-{cell_id(arm, nfe)}" for name, arm, nfe in cells])
     elif "t0_at" in names:
         grid = [(t0, nfe) for t0 in p.grid_t0s for nfe in p.grid_budgets if nfe <= t0 + 1]
         metafunc.parametrize("t0_at", grid, ids=[f"{p.tasks[0]}-t0-{t0}-at-{nfe}" for t0, nfe in grid])
     elif "focus" in names:
-        metafunc.parametrize("focus", p.tasks)
+        metafunc.parametrize("focus", [name for name in p.tasks if task(name).leak == "none"])
     elif "batch" in names:
         metafunc.parametrize("batch", p.batch_sizes)
     elif "checkpoint" in names:
@@ -198,6 +199,16 @@ def record_cell(record, experiment) -> Callable[..., None]:
         )
 
     return add
+
+
+@pytest.fixture
+def restored(experiment, run_once, record_cell) -> Callable[[str, Arm, int], None]:
+    """Runs and records one cell of the table that all restoration suites fill."""
+
+    def measure(task_name: str, arm: Arm, budget: int) -> None:
+        record_cell("restoration", task_name, arm, experiment.cell(task_name, arm, budget, run_once))
+
+    return measure
 
 
 def describe(s: Setting) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from dipddpm.priors import priors
 from dipddpm.profiles import Profile
 from dipddpm.stopping import stopping_rules
+from dipddpm.tasks import tasks
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,13 @@ class Arm:
 
 
 def arms(profile: Profile, task: str) -> list[Arm]:
-    """Every arm that a profile asks for on a task: each registered prior, over the architectures and durations."""
+    """Every arm that a profile asks for on a task: each registered prior, over the architectures and durations.
+
+    A task that leaks the photograph enters no comparison; it has what people publish on it, noise and DIP starts.
+    """
+    if tasks()[task].leak != "none":
+        starts = [Arm("dip", a, i) for a in profile.architectures_for(task) for i in profile.iterations]
+        return [Arm("noise"), *starts]
     architectures, longest = profile.architectures_for(task), profile.iterations[-1]
     ablated = architectures if profile.ablate_each else architectures[:1]
     listed: list[Arm] = []
@@ -70,7 +77,7 @@ def arms(profile: Profile, task: str) -> list[Arm]:
         if not prior.uses_dip:
             listed.append(Arm(name))
         elif name == "untrained":
-            listed += [Arm(name, architecture) for architecture in architectures]
+            listed += [Arm(name, architecture) for architecture in ablated]
         elif prior.role == "treatment":
             listed += [Arm(name, a, i) for a in architectures for i in profile.iterations]
             for a in ablated:
@@ -82,10 +89,12 @@ def arms(profile: Profile, task: str) -> list[Arm]:
     return sorted(listed, key=lambda arm: order.index(arm.role))
 
 
-def budgets(arm: Arm, profile: Profile) -> list[int]:
+def budgets(arm: Arm, profile: Profile, task: str) -> list[int]:
     """Budgets (network evaluations) that an arm runs at. 0 is the prior alone, without diffusion."""
-    if arm.way == "none":
+    if arm.way == "none" and tasks()[task].leak == "none":
         return [*profile.budgets, *profile.noise_budgets]
+    if arm.way == "none":
+        return list(profile.budgets)
     if arm.role in ("treatment", "control") or arm.stopping != "fixed" or arm.output != "last":
         return [0, *profile.budgets]
     return list(profile.budgets)

@@ -73,20 +73,25 @@ def tune(
     denoiser: Denoiser,
     observation: Observation,
     x_0: Tensor,
-    mu: Tensor | None,
+    mus: Sequence[Tensor | None],
     settings: Sequence[Setting],
     seeds: Sequence[int],
-) -> Tuned:
-    """Run every setting on the validation images with the same noise; the one with the highest mean PSNR.
+) -> list[Tuned]:
+    """Run every setting on the validation images with the same noise; for each prior, the one with the best mean PSNR.
+
+    The priors of several arms are one batch: they share photographs, observations and noise.
 
     Args:
         x_0: (N, 3, H, W), the validation photographs.
-        mu: their prior.
-        seeds: one an image, used afresh by each setting.
+        mus: their priors, one (N, 3, H, W) an arm; [None] for the start from noise.
+        seeds: one an image, used afresh by each arm and setting.
     """
+    arms = len(mus)
+    x_0, observation = x_0.repeat(arms, 1, 1, 1), observation.repeat(arms)
+    mu = None if mus[0] is None else torch.cat([mu for mu in mus if mu is not None])
     results = []
     for setting in settings:
-        x_hat, _ = restore(denoiser, observation, mu, setting, ImageRng(seeds, x_0.device))
-        results.append(Psnr()(x_hat, x_0).mean())
-    best = int(torch.stack(results).argmax())
-    return Tuned(settings[best], float(results[best]))
+        x_hat, _ = restore(denoiser, observation, mu, setting, ImageRng([*seeds] * arms, x_0.device))
+        results.append(Psnr()(x_hat, x_0).unflatten(0, (arms, -1)).mean(1))
+    validation, best = torch.stack(results).max(0)
+    return [Tuned(settings[i], v) for i, v in zip(best.tolist(), validation.tolist(), strict=True)]

@@ -25,9 +25,6 @@ class Identity(Operator):
 
     A_adjoint = A_pinv = A
 
-    def to(self, device) -> Identity:
-        return self
-
 
 def observe(images: int = len(SEEDS), size: int = SIZE) -> Observation:
     """Smooth images in [-0.8, 0.8], each with a frequency of its own."""

@@ -16,6 +16,7 @@ from dipddpm.priors import Evidence, prior, priors
 from dipddpm.profiles import profile
 from dipddpm.restore import Setting, restore, score
 from dipddpm.rng import ImageRng
+from dipddpm.tuning import tune
 
 TINY = dataclasses.replace(
     profile("smoke"),
@@ -139,6 +140,19 @@ def test_results_are_found_again(cache, denoiser, experiment):
     ran = []
     make(cache, denoiser).cell("inpaint", DIP, 2, run=lambda work: (ran.append(1), work()))
     assert not ran
+
+
+def test_arms_tuned_as_one_batch_choose_what_they_choose_alone(experiment):
+    observation, x_0 = experiment.observation("inpaint", "validation"), experiment.images("validation").x_0
+    seeds = experiment.rng("validation", "inpaint", "sample").seeds
+    together = experiment._alike(Arm("blur"), "inpaint", 2)
+    assert Arm("pinv") in together and Arm("noise") not in together
+    assert len(experiment._alike(DIP, "inpaint", 2)) == 3  # two durations and the untrained: one fit
+    for arm in (*together, *experiment._alike(DIP, "inpaint", 2)):
+        mu, settings = experiment.mu(arm, "inpaint", "validation"), experiment.settings(arm, "inpaint", 2)
+        (alone,) = tune(experiment.denoiser, observation, x_0, [mu], settings, seeds)
+        found = experiment.tuned(arm, "inpaint", 2)
+        assert found.setting == alone.setting and found.validation == pytest.approx(alone.validation, abs=0.01)
 
 
 def test_another_denoiser_keeps_the_fits_and_drops_the_samples(experiment):

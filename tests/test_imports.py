@@ -17,10 +17,11 @@ ROOT = Path(dipddpm.__file__).parent
 
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "registry", "rng"],
-    ["schedule", "unet", "dip", "tasks", "data", "metrics", "stacking", "stopping"],
-    ["injection", "priors", "fitting", "training", "sampling", "denoisers"],
+    ["errors", "registry", "rng", "memo"],
+    ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
+    ["injection", "priors", "fitting", "training", "training_extractor", "sampling", "denoisers"],
     ["profiles", "arms", "restore", "tuning"],
+    ["fits"],
     ["experiment"],
     ["cli", "__main__"],
 ]

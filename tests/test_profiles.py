@@ -1,5 +1,8 @@
 """Profiles and arms: every axis covered, overridden by name, and refused in one line."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from dipddpm.arms import arms, budgets, tuned_as
@@ -18,7 +21,8 @@ def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
     for task in p.tasks:
         assert task in tasks()
         listed = arms(p, task)
-        assert {arm.prior for arm in listed} == set(priors())
+        honest = tasks()[task].leak == "none"
+        assert {arm.prior for arm in listed} == (set(priors()) if honest else {"noise", "dip"})
         assert len({arm.label for arm in listed}) == len(listed)
         assert {arm.architecture for arm in listed if arm.prior == "dip"} == set(p.architectures_for(task))
     for a in p.architectures:
@@ -29,11 +33,20 @@ def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
 def test_every_arm_runs_the_shared_budgets_and_tunes_with_the_same_number_of_trials(name):
     p = profile(name)
     for arm in arms(p, p.tasks[0]):
-        assert set(p.budgets) <= set(budgets(arm, p))
+        assert set(p.budgets) <= set(budgets(arm, p, p.tasks[0]))
         assert tuned_as(tuned_as(arm, p), p) == tuned_as(arm, p)
     most = p.budgets[-1]
     for way, solvers, t0s in (("none", p.noise_solvers, [999]), ("start", p.solvers, p.t0s)):
         assert len(draw_trials(candidates(most, way, t0s, solvers), p.trials, "task")) == p.trials
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_the_questions_share_out_every_arm_and_no_arm_is_asked_about_twice(name):
+    p, folder = profile(name), Path(__file__).parent.parent / "bench"
+    asked = [suite["asks"] for suite in map(runpy.run_path, map(str, folder.glob("bench_*.py"))) if "asks" in suite]
+    assert len(asked) == 4
+    for task in p.tasks:
+        assert all(sum(asks(arm, p) for asks in asked) == 1 for arm in arms(p, task))
 
 
 def test_the_shuffled_dip_and_the_oracle_run_in_the_setting_of_the_fitted_dip():

@@ -164,6 +164,23 @@ def test_peak_memory_sees_what_was_freed_again():
     assert 60 * 2**20 < peak.added < 200 * 2**20
 
 
+def test_peak_memory_does_not_miss_what_fits_in_memory_freed_before():
+    """In a process of its own, whose C library is told to keep what is freed."""
+    program = textwrap.dedent("""
+        import torch
+        from dipddpm.measure.memory import PeakMemory
+        before = [torch.ones(8, 1024, 1024, dtype=torch.uint8) for _ in range(20)]
+        last = torch.ones(100)
+        del before
+        with PeakMemory() as peak:
+            block = torch.ones(64, 1024, 1024, dtype=torch.uint8)
+        print(peak.added)
+    """)
+    keep = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | keep, capture_output=True, text=True)
+    assert int(done.stdout) > 60 * 2**20, done.stderr
+
+
 def test_peak_memory_without_the_kernels_mark(monkeypatch, tmp_path):
     monkeypatch.setattr("dipddpm.measure.memory.CLEAR_REFS", tmp_path / "nowhere" / "clear_refs")
     with PeakMemory() as peak:

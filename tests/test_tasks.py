@@ -45,6 +45,16 @@ def test_an_observation_depends_on_the_image_alone(name, x):
     assert torch.equal(together.pinv[1:2], alone.pinv)
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_a_batch_is_repeated_whole_with_every_part_of_its_operator(name, x):
+    observation = task(name).observe(x.float(), ImageRng(range(N)))
+    twice, guess = observation.repeat(2), torch.rand(N, 3, SIZE, SIZE)
+    assert torch.equal(twice.y, torch.cat([observation.y] * 2))
+    assert torch.equal(twice.refine(guess.repeat(2, 1, 1, 1), 1.0)[N:], observation.refine(guess, 1.0))
+    alone = task(name).observe(x[:1].float(), ImageRng([0])).repeat(3)
+    assert torch.equal(alone.pinv, observation.pinv[:1].expand(3, -1, -1, -1))
+
+
 @pytest.mark.parametrize("name", [n for n in EVERY if tasks()[n].consistency == "projection"])
 def test_projection_agrees_with_y_and_keeps_the_rest(name, x):
     observation = task(name).observe(x, ImageRng(range(N)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
 from pathlib import Path
 
@@ -30,6 +32,9 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
             return self
+        # Memory that the C library keeps after a free is resident and would be used without a trace.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
         self._before = self._seen = psutil.Process().memory_info().rss
         try:
             CLEAR_REFS.write_text("5")  # resets VmHWM to the present size: see proc(5)

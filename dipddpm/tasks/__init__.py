@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -18,7 +19,10 @@ Consistency = Literal["projection", "proximal", "none"]
 
 
 class Operator(ABC):
-    """A linear operator, fixed for a batch of images (a mask an image, say). All images are (N, 3, H, W)."""
+    """A linear operator, fixed for a batch of images (a mask an image, say). All images are (N, 3, H, W).
+
+    A tensor that an operator holds as an attribute is (N, ...), a part for each image, or (1, ...), the same for all.
+    """
 
     @abstractmethod
     def A(self, x: Tensor) -> Tensor:
@@ -32,9 +36,11 @@ class Operator(ABC):
     def A_pinv(self, y: Tensor) -> Tensor:
         """The pseudo-inverse: A A_pinv A = A."""
 
-    @abstractmethod
-    def to(self, device: torch.device | str) -> Operator:
-        """The same operator with its tensors on ``device``."""
+    def each_tensor(self, change: Callable[[Tensor], Tensor]) -> Operator:
+        """The same operator with every tensor that it holds changed."""
+        twin = copy.copy(self)
+        vars(twin).update({name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)})
+        return twin
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,16 @@ class Observation:
 
     def to(self, device: torch.device | str) -> Observation:
         """The same observation on ``device``."""
-        return replace(self, y=self.y.to(device), operator=self.operator.to(device))
+        return replace(self, y=self.y.to(device), operator=self.operator.each_tensor(lambda part: part.to(device)))
+
+    def repeat(self, times: int) -> Observation:
+        """The whole batch ``times`` times over, (times N, ...)."""
+
+        def repeated(part: Tensor) -> Tensor:
+            return part if len(part) == 1 else part.repeat(times, *[1] * (part.ndim - 1))
+
+        y = self.y.repeat(times, *[1] * (self.y.ndim - 1))
+        return replace(self, y=y, operator=self.operator.each_tensor(repeated))
 
 
 class Task(ABC):

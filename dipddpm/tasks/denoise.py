@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from dipddpm.rng import ImageRng
@@ -22,9 +21,6 @@ class Identity(Operator):
 
     def A_pinv(self, y: Tensor) -> Tensor:
         return y
-
-    def to(self, device: torch.device | str) -> Identity:
-        return self
 
 
 class Denoise25(Task):

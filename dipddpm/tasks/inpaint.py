@@ -30,9 +30,6 @@ class Mask(Operator):
     def A_pinv(self, y: Tensor) -> Tensor:
         return self.mask * y
 
-    def to(self, device: torch.device | str) -> Mask:
-        return Mask(self.mask.to(device))
-
 
 class Inpaint(Task):
     """70 % of the pixels are missing, exactly, at random places; no noise."""

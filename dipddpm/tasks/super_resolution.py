@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,9 +25,6 @@ class BlockMean(Operator):
 
     def A_pinv(self, y: Tensor) -> Tensor:
         return y.repeat_interleave(self.factor, -1).repeat_interleave(self.factor, -2)
-
-    def to(self, device: torch.device | str) -> BlockMean:
-        return self
 
 
 class SuperResolution(Task):
