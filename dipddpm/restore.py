@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
-from dipddpm.injection import injection
+from dipddpm.injection import Injection, check_trained_for, injection
 from dipddpm.metrics import metrics
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS, sample_ddim
@@ -47,15 +48,16 @@ class Setting:
 
 
 class Counted:
-    """A denoiser that counts its evaluations: the NFE in a record are those that happened."""
+    """A denoiser that is shown what its way in wants, and counts: the NFE in a record are those that happened."""
 
-    def __init__(self, denoiser: Denoiser):
-        self.denoiser, self.schedule, self.nfe = denoiser, denoiser.schedule, 0
+    def __init__(self, denoiser: Denoiser, way: Injection, mu: Tensor | None):
+        self.denoiser, self.way, self.mu = denoiser, way, mu
+        self.schedule, self.nfe = denoiser.schedule, 0
 
     def eps(self, x_t: Tensor, t: int) -> Tensor:
-        """As :meth:`Denoiser.eps`."""
+        """As :meth:`Denoiser.eps`, for a state of the plain diffusion."""
         self.nfe += 1
-        return self.denoiser.eps(x_t, t)
+        return self.denoiser.eps(self.way.condition(x_t, torch.full((len(x_t),), t), self.mu, self.schedule), t)
 
 
 def restore(
@@ -70,8 +72,9 @@ def restore(
         if mu is None:
             raise InputError("0 evaluations leave nothing to answer with: there is no prior")
         return observation.consistent(mu).clamp(-1, 1), 0
-    counted, schedule = Counted(denoiser), denoiser.schedule
-    way = injection(setting.injection)
+    way, schedule = injection(setting.injection), denoiser.schedule
+    check_trained_for(denoiser.injection, way.name, "the denoiser")
+    counted = Counted(denoiser, way, mu)
     x_t, t = way.start(mu, (3, denoiser.size, denoiser.size), schedule, setting.t0 or 0, rng)
     steps = schedule.steps(setting.nfe // setting.travel, t)
 

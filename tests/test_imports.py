@@ -17,9 +17,19 @@ ROOT = Path(dipddpm.__file__).parent
 
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "registry", "rng", "memo"],
+    ["errors", "registry", "rng", "memo", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
-    ["injection", "priors", "fitting", "training", "training_extractor", "sampling", "denoisers"],
+    [
+        "injection",
+        "priors",
+        "fitting",
+        "training",
+        "training_extractor",
+        "sampling",
+        "denoisers",
+        "priorset",
+        "updates",
+    ],
     ["profiles", "arms", "restore", "tuning"],
     ["fits"],
     ["experiment"],

@@ -23,7 +23,11 @@ def test_contract(name):
         assert torch.equal(x_t, again)
         if way.uses_mu:
             other, _ = way.start(-MU, SHAPE, SCHEDULE, t0, ImageRng([0, 1]))
-            assert not torch.equal(x_t, other), "a prior that is stored and not used"
+            steps = torch.full((2,), t)
+            shown, other_shown = (way.condition(x, steps, mu, SCHEDULE) for x, mu in ((x_t, MU), (other, -MU)))
+            assert shown.shape == (2, way.channels, *SHAPE[1:])
+            changed = not torch.equal(x_t, other) or not torch.equal(shown, other_shown)
+            assert changed, "a prior that is stored and not used"
 
 
 def test_start_has_the_forward_marginal():

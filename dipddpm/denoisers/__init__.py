@@ -27,13 +27,18 @@ class Denoiser(ABC):
     size: int
     fingerprint: str
     """Hash of the weights and of all that decides the output: part of every cache key."""
+    injection: str = "none"
+    """How a prior entered its training."""
 
     @abstractmethod
     def __init__(self, location: str | None, device: torch.device | str): ...
 
     @abstractmethod
     def eps(self, x_t: Tensor, t: int) -> Tensor:
-        """The predicted noise, (N, 3, H, W), of a batch that stands at one step ``t``. One call is one NFE an image."""
+        """The predicted noise, (N, 3, H, W), of a batch that stands at one step ``t``. One call is one NFE an image.
+
+        ``x_t`` is what the network is shown: (N, 3, H, W), or what ``condition`` of its injection makes of it.
+        """
 
 
 def denoisers() -> Mapping[str, type[Denoiser]]:

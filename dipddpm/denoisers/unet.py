@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
+from dipddpm.injection import check_trained_for, injection
 from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 
@@ -20,9 +22,11 @@ SHIPPED = "reference"
 WEAKER = ("early", "middle")  # states of the same training run, shipped too: how strong a denoiser is is an axis
 
 
-def save_checkpoint(path: Path, weights: dict[str, Tensor], record: dict) -> None:
-    """Write ``path`` and ``path.json``, each in one atomic step. The U-Net's configuration goes inside the file."""
+def save_checkpoint(path: Path, weights: Mapping[str, Tensor], record: dict) -> None:
+    """Write ``path`` and ``path.json``, each in one atomic step. The U-Net's configuration goes inside the file, and
+    so do the injection that it was trained with and how its priors were made."""
     metadata = {"unet": json.dumps(record["model"]), "T": str(record["T"]), "format": "dipddpm-unet-1"}
+    metadata |= {"injection": record.get("injection", "none"), "priors": json.dumps(record.get("priors"))}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({k: v.float().contiguous().cpu() for k, v in weights.items()}, partial, metadata)
@@ -32,11 +36,16 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], record: dict) -> Non
 
 
 class UNetDenoiser(Denoiser):
-    """A checkpoint written by ``dipddpm train``: a file, or one of the shipped ones, ``reference`` unless named."""
+    """A checkpoint written by ``dipddpm train``: a file, or one of the shipped ones, ``reference`` unless named.
+
+    Args:
+        way: the injection it is to serve, which must be the one it was trained with if either shows the network a
+            prior.
+    """
 
     name = "unet"
 
-    def __init__(self, location: str | None = None, device: torch.device | str = "cpu"):
+    def __init__(self, location: str | None = None, device: torch.device | str = "cpu", way: str = "none"):
         location = location or SHIPPED
         shipped = location in (SHIPPED, *WEAKER)
         path = Path(__file__).with_name(f"{location}.safetensors") if shipped else Path(location)
@@ -50,19 +59,34 @@ class UNetDenoiser(Denoiser):
             raise InputError(f"checkpoint {path}: not a safetensors file ({error})") from error
         if "unet" not in metadata:
             raise InputError(f"checkpoint {path}: not written by `dipddpm train` (it carries no U-Net configuration)")
-        self.config = json.loads(metadata["unet"])
-        model = UNet(**self.config)
+        config, made = json.loads(metadata["unet"]), metadata.get("injection", "none")
+        check_trained_for(made, way, f"checkpoint {path}")
+        if config["in_channels"] != injection(made).channels:
+            takes, feeds = config["in_channels"], injection(made).channels
+            raise InputError(f"checkpoint {path}: takes {takes} channels, injection {made!r} feeds {feeds}")
+        model = UNet(**config)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
-            raise InputError(f"checkpoint {path}: shapes differ from its U-Net {self.config}: {first}") from error
-        if self.config["in_channels"] != 3:
-            raise InputError(f"checkpoint {path}: takes {self.config['in_channels']} channels, a denoiser takes 3")
-        self.schedule = Schedule.linear(int(metadata["T"]))
-        self.size = self.config["size"]
-        self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        self.device = torch.device(device)
+            raise InputError(f"checkpoint {path}: shapes differ from its U-Net {config}: {first}") from error
+        fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self._take(model, Schedule.linear(int(metadata["T"])), made, fingerprint, device)
+
+    @classmethod
+    def of(
+        cls, model: UNet, schedule: Schedule, injection: str, fingerprint: str, device: torch.device | str
+    ) -> UNetDenoiser:
+        """A network that is in memory. ``fingerprint`` must change whenever its weights do."""
+        made = cls.__new__(cls)
+        made._take(model, schedule, injection, fingerprint, device)
+        return made
+
+    def _take(
+        self, model: UNet, schedule: Schedule, injection: str, fingerprint: str, device: torch.device | str
+    ) -> None:
+        self.config, self.size, self.schedule = model.config, model.config["size"], schedule
+        self.injection, self.fingerprint, self.device = injection, fingerprint, torch.device(device)
         self._model = model.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()

@@ -1,0 +1,251 @@
+"""One update of a noise network: the batch, the loss, the step, the average. Resumes to the same numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dipddpm.data import to_float
+from dipddpm.distributed import ALONE, Processes
+from dipddpm.errors import InputError
+from dipddpm.injection import Injection
+from dipddpm.injection.none import NoInjection
+from dipddpm.rng import seed_for
+from dipddpm.schedule import Schedule
+from dipddpm.unet import UNet
+
+PLAIN = NoInjection()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: besides the images and their priors, all that decides its weights.
+
+    Attributes:
+        steps: updates. batch: images an update, over all processes.
+        lr: peak learning rate of AdamW, after ``warmup`` updates; it falls along half a cosine to 2 % at ``steps``, or
+            stays (``decay`` False), so that a longer run begins as a shorter one did.
+        ema_decay: of the averaged weights. clip: largest norm of the gradient.
+        seed: of the initial weights, the order of the images and the draws of (t, eps).
+        precision: ``bf16`` runs the network in bfloat16 where autocast allows it; weights and loss stay float32.
+        compiled: through torch.compile.
+    """
+
+    steps: int
+    batch: int = 64
+    lr: float = 5e-4
+    warmup: int = 200
+    decay: bool = True
+    ema_decay: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
+
+
+class Batch(NamedTuple):
+    """x_0, eps (N, 3, H, W); t (N,); mu (N, 3, H, W) where there are priors."""
+
+    x_0: Tensor
+    t: Tensor
+    eps: Tensor
+    mu: Tensor | None = None
+
+
+class Diverged(InputError):
+    """The loss, its gradient or the weights are no numbers any more. The message says since when."""
+
+
+def ddpm_loss(
+    model: Callable[[Tensor, Tensor], Tensor], schedule: Schedule, x_0: Tensor, t: Tensor, eps: Tensor,
+    way: Injection = PLAIN, mu: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Mean squared error of the predicted noise, one value an image: L_simple of 2006.11239, eq. 14.
+
+    Shapes: x_0, eps and mu (N, 3, H, W), x_0 and mu in [-1, 1]; t (N,). Returns (N,).
+    """
+    x_t = way.condition(schedule.q_sample(x_0, t, eps), t, mu, schedule)
+    x_t = x_t.contiguous(memory_format=torch.channels_last)
+    return (model(x_t, t) - eps).float().square().flatten(1).mean(1)
+
+
+def draw_batch(images: Tensor, schedule: Schedule, batch: int, seed: int, step: int, mu: Tensor | None = None) -> Batch:
+    """The batch of one update. It depends on (seed, step) alone: a resumed run and a rival arm draw the same.
+
+    Images are visited epoch by epoch in a fresh order, mirrored with probability 1/2 (a prior with its image). The t of
+    a batch are spread evenly over 0..T-1 from one random offset (Kingma et al. 2107.00630, appendix I.1): same mean,
+    less variance.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        mu: (N, 3, H, W), their priors.
+    """
+    n = len(images)
+    positions = torch.arange(step * batch, (step + 1) * batch)
+    chosen = torch.empty(batch, dtype=torch.long)
+    for epoch in (positions // n).unique().tolist():
+        here = positions // n == epoch
+        chosen[here] = _order(n, seed, epoch)[positions[here] % n]
+    rng = torch.Generator().manual_seed(seed_for(seed, "update", step))
+    mirrored = (torch.rand(batch, generator=rng) < 0.5)[:, None, None, None]
+    offset = torch.rand((), generator=rng)
+    t = ((offset + torch.arange(batch) / batch) % 1 * schedule.T).long().clamp(max=schedule.T - 1)
+    x_0 = to_float(images[chosen])
+    eps = torch.randn(x_0.shape, generator=rng)
+    priors = None if mu is None else mu[chosen]
+    return Batch(_mirror(x_0, mirrored), t, eps, None if priors is None else _mirror(priors, mirrored))
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_for(seed, "order", epoch)))
+
+
+def _mirror(x: Tensor, mirrored: Tensor) -> Tensor:
+    return torch.where(mirrored, x.flip(-1), x)
+
+
+def initial_network(config: Mapping[str, Any], seed: int, channels: int = 3) -> UNet:
+    """The U-Net of a seed. Further input channels begin with weights of 0: every arm begins as the same network.
+
+    Args:
+        config: arguments of :class:`UNet` but ``in_channels``.
+        channels: of the input: ``Injection.channels``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        plain = UNet(**{**config, "in_channels": 3})
+    if channels == 3:
+        return plain
+    wide = UNet(**{**config, "in_channels": channels})
+    weights = plain.state_dict()
+    stem = weights["stem.weight"]
+    weights["stem.weight"] = torch.cat([stem, stem.new_zeros(len(stem), channels - 3, *stem.shape[2:])], dim=1)
+    wide.load_state_dict(weights)
+    return wide
+
+
+class EMA:
+    """Exponential moving average of a model's parameters, ``decay`` warmed up as (1 + n) / (10 + n)."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
+        self.shadow = {name: p.detach().clone() for name, p in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the current weights."""
+        self.updates += 1
+        rate = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        current = model.state_dict()
+        torch._foreach_lerp_(list(self.shadow.values()), [current[name] for name in self.shadow], rate)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then half a cosine down to 2 % of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+class Training:
+    """A network in training: weights, their average, optimiser, and ``done``, the updates behind it.
+
+    Args:
+        model: moved to ``device`` and trained in place.
+        way: how a prior enters; the default is the plain DDPM.
+        processes: those that share each batch.
+
+    Raises:
+        InputError: a batch that cannot be shared out evenly, or a network of other input channels than ``way`` has.
+    """
+
+    def __init__(
+        self,
+        model: UNet,
+        schedule: Schedule,
+        recipe: Recipe,
+        way: Injection = PLAIN,
+        device: torch.device | str = "cpu",
+        processes: Processes = ALONE,
+    ):
+        processes.check(recipe.batch)
+        if model.config["in_channels"] != way.channels:
+            takes = model.config["in_channels"]
+            raise InputError(f"injection {way.name!r} feeds {way.channels} channels, the network takes {takes}")
+        self.device, self.schedule, self.recipe, self.way = torch.device(device), schedule, recipe, way
+        self.processes, self.done = processes, 0
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
+        self.ema = EMA(model, recipe.ema_decay)
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.99), fused=True
+        )
+        self._network = torch.compile(self.model) if recipe.compiled else self.model
+
+    def update(self, images: Tensor, mu: Tensor | None = None) -> float:
+        """One update on a batch of uint8 ``images`` (N, 3, H, W) and their priors; the loss.
+
+        Raises:
+            Diverged: loss or gradient are not finite; the weights are still those before this update.
+        """
+        recipe = self.recipe
+        batch = draw_batch(images, self.schedule, recipe.batch, recipe.seed, self.done, mu)
+        x_0, t, eps, mu = (
+            None if part is None else self.processes.share(part).to(self.device, non_blocking=True) for part in batch
+        )
+        assert x_0 is not None and t is not None and eps is not None
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            loss = ddpm_loss(self._network, self.schedule, x_0, t, eps, self.way, mu).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        loss = self.processes.average(self.model, loss)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        value, size = torch.stack([loss.detach(), norm]).tolist()
+        if not (math.isfinite(value) and math.isfinite(size)):
+            what, became = ("loss", value) if not math.isfinite(value) else ("gradient", size)
+            raise Diverged(f"the {what} became {became} at update {self.done}")
+        steps = recipe.steps if recipe.decay else 10**12
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.done, steps, recipe.lr, recipe.warmup)
+        self._optimizer.step()
+        self.ema.update(self.model)
+        self.done += 1
+        return value
+
+    def state(self) -> dict[str, Tensor]:
+        """All that another run needs to go on from here, by name.
+
+        Raises:
+            Diverged: a weight is not finite: nothing to go on from.
+        """
+        if not all(bool(p.isfinite().all()) for p in self.model.state_dict().values()):
+            raise Diverged(f"the weights became NaN or infinite before update {self.done}")
+        tensors = {f"model.{name}": p for name, p in self.model.state_dict().items()}
+        tensors |= {f"ema.{name}": p for name, p in self.ema.shadow.items()}
+        for i, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in moments.items()}
+        return tensors | {"done": torch.tensor(self.done)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(part("model."))
+        # Copies: the average is changed in place, and the caller's tensors are the caller's.
+        self.ema.shadow = {name: v.to(self.device, copy=True) for name, v in part("ema.").items()}
+        whole = self._optimizer.state_dict()
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            i, _, key = name.partition(".")
+            moments.setdefault(int(i), {})[key] = value.to(self.device, copy=True)
+        self._optimizer.load_state_dict(whole | {"state": moments})
+        self.done = self.ema.updates = int(state["done"])
