@@ -16,6 +16,7 @@ from dipddpm.denoisers.unet import WEAKER
 from dipddpm.dip import architecture
 from dipddpm.errors import InputError
 from dipddpm.experiment import Cell, Experiment
+from dipddpm.learning import Learning
 from dipddpm.measure.content import digest
 from dipddpm.measure.machine import machine
 from dipddpm.measure.record import Measure, Record, Run
@@ -26,6 +27,7 @@ from dipddpm.metrics import metrics
 from dipddpm.profiles import AXES, PROFILES, profile
 from dipddpm.restore import Setting
 from dipddpm.tasks import task
+from dipddpm.training_runs import Learner
 
 pytest_plugins = ["dipddpm.measure.plugin"]
 
@@ -83,7 +85,7 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
     ]  # fmt: skip
     # Wrong input is said before anything runs, and not as the failure of some cell.
     experiments[0].images("test"), experiments[0].images("validation")
-    for name in chosen.tasks:
+    for name in (*chosen.tasks, *chosen.training_tasks):
         task(name)
         for architecture_name in chosen.architectures_for(name):
             architecture(architecture_name)
@@ -135,6 +137,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("t0_at", grid, ids=[f"{p.tasks[0]}-t0-{t0}-at-{nfe}" for t0, nfe in grid])
     elif "focus" in names:
         metafunc.parametrize("focus", [name for name in p.tasks if task(name).leak == "none"])
+    elif "learner_at" in names or "start_at" in names:
+        axis = "learner_at" if "learner_at" in names else "start_at"
+        points = training_points(first, axis)
+        metafunc.parametrize(axis, points, ids=[f"{t}-{getattr(a, 'name', a)}-after-{u}" for t, a, u in points])
     elif "batch" in names:
         metafunc.parametrize("batch", p.batch_sizes)
     elif "checkpoint" in names:
@@ -149,6 +155,14 @@ def cell_id(arm: Arm, budget: int) -> str:
     return f"{arm.label.replace(' ', '-')}-at-{budget}" if budget else f"{arm.label.replace(' ', '-')}-alone"
 
 
+def training_points(experiment: Experiment, axis: str) -> list[tuple[str, Learner | str, int]]:
+    """(task, arm, updates) of the training suite, run by run: an arm's checkpoints follow each other."""
+    learning, p = Learning(experiment), experiment.profile
+    if axis == "learner_at":
+        return [(t, a, u) for t in p.training_tasks for a in learning.learners(t) for u in learning.checkpoints]
+    return [(t, s, u) for t in p.training_tasks for u in p.training_updates for s in ("noise", "dip", "control")]
+
+
 def _experiments(config: pytest.Config) -> list[Experiment]:
     if EXPERIMENTS not in config.stash:
         try:
@@ -156,6 +170,12 @@ def _experiments(config: pytest.Config) -> list[Experiment]:
         except InputError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[EXPERIMENTS]
+
+
+@pytest.fixture(scope="session")
+def learning(experiment) -> Learning:
+    """The training comparison of an experiment."""
+    return Learning(experiment)
 
 
 @pytest.fixture

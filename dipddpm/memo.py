@@ -21,13 +21,10 @@ class Entry(Protocol):
 
     @property
     def info(self) -> Mapping: ...
-
     @property
     def tensors(self) -> Mapping[str, Tensor]: ...
-
     @property
     def seconds(self) -> float: ...
-
     @property
     def memory(self) -> int: ...
 

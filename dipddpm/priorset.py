@@ -47,9 +47,9 @@ class PriorRecipe:
 
     def __post_init__(self) -> None:
         kind = priors.prior(self.prior)
-        tasks.task(self.task)
-        if kind.leak != "none":
-            raise InputError(f"prior {self.prior!r} looks at the photograph, which nobody has when it is needed")
+        for what, leak in (f"prior {self.prior!r}", kind.leak), (f"task {self.task!r}", tasks.task(self.task).leak):
+            if leak != "none":
+                raise InputError(f"{what} shows the photograph itself, which nobody has when the prior is needed")
         if kind.uses_dip:
             dip.architecture(self.architecture)
 
@@ -106,14 +106,14 @@ class PriorSet:
             with safe_open(path, "pt") as opened:
                 made = json.loads((opened.metadata() or {})["made"])
                 found = PriorRecipe(**made["recipe"])
-                priors = cls(opened.get_tensor("mu"), tuple(made["keys"]), found, made["seconds"])
+                stored = cls(opened.get_tensor("mu"), tuple(made["keys"]), found, made["seconds"])
         except FileNotFoundError as error:
             raise InputError(f"prior store {path}: no such file") from error
         except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"prior store {path}: not written by `dipddpm train`") from error
         if recipe and found != recipe:
             raise InputError(f"prior store {path} holds priors of {found}; asked for are those of {recipe}")
-        return priors
+        return stored
 
 
 def observe(images: Tensor, task: str, seed: int, device: torch.device | str) -> Observation:

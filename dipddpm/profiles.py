@@ -41,6 +41,14 @@ class Profile:
         ablations: what is varied on the first architecture alone (``full``: on each).
         grid_t0s, grid_budgets: axes of the t0 by K grid.
         batch_sizes: of the throughput suite.
+        training_tasks: that the training suite restores; training_images: that its networks are trained on,
+            or as many as the training split holds.
+        training_channels: of those networks; training_batch: images an update; training_lr: peak learning rate.
+        training_updates: after which they are looked at, ascending, the last being the length of a run.
+        training_nfe: network evaluations of every arm there; training_solvers: what each may run them with.
+        training_architecture, training_iterations: of the DIP whose output enters; the iterations are also those that
+            initial weights are fitted for.
+        training_prior_batch: training images that are fitted at once.
     """
 
     name: str
@@ -63,6 +71,17 @@ class Profile:
     grid_t0s: tuple[int, ...] = (25, 75, 200, 400, 700)
     grid_budgets: tuple[int, ...] = (1, 5, 20)
     batch_sizes: tuple[int, ...] = (1, 16, 64)
+    training_tasks: tuple[str, ...] = ("super_resolution",)
+    training_images: int = 64
+    training_channels: tuple[int, ...] = (16, 32)
+    training_batch: int = 16
+    training_lr: float = 2e-3
+    training_updates: tuple[int, ...] = (10, 30, 100)
+    training_nfe: int = 5
+    training_solvers: tuple[Solver, ...] = (("ddim", 0.0, 1), ("ddim", 1.0, 1))
+    training_architecture: str = "deep_decoder"
+    training_iterations: int = 50
+    training_prior_batch: int = 64
 
     def architectures_for(self, task: str) -> tuple[str, ...]:
         """DIP architectures that run on a task."""
@@ -89,7 +108,7 @@ class Profile:
             changed[field_name] = tuple(parsed) if isinstance(old, tuple) else parsed[0]
             if kind is int and min(parsed) < (0 if name == "dip.iterations" else 1):
                 raise InputError(f"--axis {text!r}: every value must be at least 1")
-        for name in ("iterations", "budgets", "noise_budgets"):
+        for name in ("iterations", "budgets", "noise_budgets", "training_updates"):
             if name in changed:  # ascending, and without the 0 that every arm has of itself
                 changed[name] = tuple(sorted(set(changed[name]) - {0}))  # type: ignore[call-overload]
                 if not changed[name]:
@@ -112,6 +131,14 @@ AXES: Mapping[str, str] = {
     "grid.t0": "grid_t0s",
     "grid.nfe": "grid_budgets",
     "batch": "batch_sizes",
+    "training.task": "training_tasks",
+    "training.images": "training_images",
+    "training.channels": "training_channels",
+    "training.batch": "training_batch",
+    "training.updates": "training_updates",
+    "training.nfe": "training_nfe",
+    "training.dip.architecture": "training_architecture",
+    "training.dip.iterations": "training_iterations",
 }
 assert set(AXES.values()) <= {field.name for field in fields(Profile)}
 
@@ -133,6 +160,11 @@ PROFILES: Mapping[str, Profile] = {
             grid_t0s=(50, 200),
             grid_budgets=(1, 5),
             batch_sizes=(1, 16),
+            training_images=16,
+            training_channels=(8, 16),
+            training_batch=8,
+            training_updates=(4, 12),
+            training_iterations=10,
         ),
         Profile(
             name="quick",
@@ -173,6 +205,16 @@ PROFILES: Mapping[str, Profile] = {
             grid_t0s=(10, 25, 50, 100, 150, 250, 350, 475, 600, 800),
             grid_budgets=(1, 2, 5, 10, 20, 50),
             batch_sizes=(1, 16, 64, 256, 1024),
+            training_tasks=("super_resolution_x4", "inpaint"),
+            training_images=20_000,
+            training_channels=(64, 128, 192),
+            training_batch=128,
+            training_lr=5e-4,
+            training_updates=(100, 300, 1000, 3000, 10_000, 30_000),
+            training_nfe=20,
+            training_solvers=tuple(("ddim", eta, travel) for eta in (0.0, 0.85, 1.0) for travel in (1, 2, 5)),
+            training_iterations=200,
+            training_prior_batch=1024,
         ),
     )
 }  # fmt: skip

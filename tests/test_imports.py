@@ -19,20 +19,12 @@ ROOT = Path(dipddpm.__file__).parent
 LAYERS = [
     ["errors", "registry", "rng", "memo", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
-    [
-        "injection",
-        "priors",
-        "fitting",
-        "training",
-        "training_extractor",
-        "sampling",
-        "denoisers",
-        "priorset",
-        "updates",
-    ],
+    ["injection", "priors", "fitting", "training_extractor", "sampling", "denoisers"],
+    ["priorset", "updates", "training"],
     ["profiles", "arms", "restore", "tuning"],
     ["fits"],
     ["experiment"],
+    ["learning", "training_runs"],
     ["cli", "__main__"],
 ]
 

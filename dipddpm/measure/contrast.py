@@ -34,7 +34,7 @@ def samples(records: Iterable[Record]) -> list[Sample]:
     """
     together: dict[tuple, list[Record]] = {}
     for record in records:
-        if record.role != "stage":
+        if record.role not in ("stage", "learner"):
             together.setdefault((record.suite, record.group, record.arm, record.budget), []).append(record)
     made = []
     for members in together.values():

@@ -12,7 +12,7 @@ from dipddpm.measure.files import write_json
 
 SCHEMA = 1
 Kind = Literal["quality", "timing", "structure"]
-Role = Literal["treatment", "part", "control", "ablation", "bound", "stage"]
+Role = Literal["treatment", "part", "control", "ablation", "bound", "stage", "learner"]
 
 
 class MeasureError(ValueError):
@@ -45,7 +45,9 @@ class Record:
         group: what the arms compete within (a task).
         arm: the competitor, as tables name it.
         role: ``treatment``, ``part`` (a treatment without its second stage), ``control``, ``ablation``, ``bound``, or
-            ``stage`` (a timing that is no competitor).
+            ``stage`` (a timing that is no competitor), or ``learner``: a state of a training run, whose budget is the
+            updates so far, whose seconds are those of the whole run so far, and whose unit of statistics is the
+            repeat; ``axes["part"]`` is its part in the comparison (reference, treatment, control).
         family: treatments and parts of one family share their first stage.
         budget: what is swept (network evaluations).
         chosen: at this budget the arm did best on the validation images; its row in the leaderboard.

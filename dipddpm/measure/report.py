@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dipddpm.measure import learning
 from dipddpm.measure.contrast import Sample, samples
 from dipddpm.measure.files import write_text
 from dipddpm.measure.leaderboard import CONTRASTS, levels
@@ -15,18 +16,20 @@ from dipddpm.measure.statistics import mean_interval
 from dipddpm.measure.verdict import sentence, verdict
 
 
-def write(run: Run, table: pd.DataFrame, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, Path]:
-    """Write ``leaderboard.md`` and ``leaderboard.csv`` from ``table = frame(run)``; links ``figures``; the paths."""
+def write(run: Run, table: pd.DataFrame, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Write ``leaderboard.md`` and ``leaderboard.csv`` from ``table = frame(run)``, and ``learning.csv`` and
+    ``learning-levels.csv`` where something was trained; links ``figures``; the paths."""
     markdown_file, csv_file = folder / "leaderboard.md", folder / "leaderboard.csv"
     write_text(markdown_file, markdown(run, table, [figure.relative_to(folder) for figure in figures]))
     write_text(csv_file, table.to_csv(index=False))
-    return markdown_file, csv_file
+    return markdown_file, csv_file, *learning.write(run, folder)
 
 
 def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str:
     """The report as Markdown."""
     parts = [f"# {run.title}", _preamble(run)]
-    if table.empty:
+    taught = learning.sections(run, figures)
+    if table.empty and not taught:
         parts.append("No arms were run.")
     every = samples(run.records)
     for group in table["group"].unique() if not table.empty else ():
@@ -42,6 +45,7 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
             parts += ["Rows that saw the photograph. They bound what is possible; no claim rests on them.",
                       _table(leaking, run)]  # fmt: skip
         parts += [f"![{figure.stem}]({figure.as_posix()})" for figure in figures if figure.stem.endswith(f"-{group}")]
+    parts += taught
     for suite in dict.fromkeys(r.suite for r in run.records if r.role == "stage"):
         parts += [f"## {suite}", _stages([r for r in run.records if r.suite == suite and r.role == "stage"])]
     return "\n\n".join(parts) + "\n"
@@ -49,10 +53,11 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
 
 def terminal(run: Run, table: pd.DataFrame) -> str:
     """The report for a terminal: the columns that fit, and the verdicts."""
-    if table.empty:
+    taught = learning.brief(run)
+    if table.empty and not taught:
         return "No arms were run."
     parts, every = [], samples(run.records)
-    for group in table["group"].unique():
+    for group in table["group"].unique() if not table.empty else ():
         rows = table[table["group"] == group]
         shown = pd.DataFrame(
             {
@@ -70,7 +75,7 @@ def terminal(run: Run, table: pd.DataFrame) -> str:
         if (rows["leak"] == "none").any():
             members = [s for s in every if s.record.group == group]
             parts.append(sentence(verdict(members, run), run).replace("**", ""))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *taught])
 
 
 def _durations(members: Sequence[Sample], run: Run) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm.measure.contrast import samples
-from dipddpm.measure.figures import against_budget, against_duration, against_seconds, t0_by_budget
+from dipddpm.measure.figures import against_budget, against_duration, against_seconds, learning_curves, t0_by_budget
 from dipddpm.measure.figures.against_seconds import pareto_front
 from dipddpm.measure.figures.canvas import file_name, save, style
 from dipddpm.measure.figures.pictures import picture_grid
+from dipddpm.measure.learning import CURVES, curves
 from dipddpm.measure.record import Run
 
 __all__ = ["draw", "pareto_front", "picture_grid"]
@@ -32,4 +33,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
                 figure = chart(asked, run.primary) if asked else None
                 if figure:
                     made.append(save(figure, folder / f"{name}-{file_name(group)}"))
+        for group, points in curves(run).items():
+            figure = learning_curves.chart(group, points, run.primary)
+            made.append(save(figure, folder / f"{file_name(group)}-{CURVES}"))
     return made
