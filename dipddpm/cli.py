@@ -17,7 +17,7 @@ from dipddpm.data import open_dataset
 from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.distributed import Processes, processes
 from dipddpm.errors import InputError
-from dipddpm.injection import Injection, injection
+from dipddpm.injection import Injection, injection, injections
 from dipddpm.measure.figures import draw
 from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import MeasureError, Run
@@ -25,6 +25,7 @@ from dipddpm.measure.report import write
 from dipddpm.measure.store import Store
 from dipddpm.measure.timer import synchronised
 from dipddpm.priorset import PriorRecipe, PriorSet, make_priors, observe
+from dipddpm.registry import choose
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
 from dipddpm.training import train
@@ -44,13 +45,14 @@ def _train(args: argparse.Namespace) -> None:
         args.steps, batch=args.batch, lr=args.lr, ema_decay=args.ema, seed=args.seed, precision=args.precision,
         compiled=args.compile,
     )  # fmt: skip
-    way = injection(args.injection)
+    able = [name for name, kind in injections().items() if kind.trained or name == "none"]
+    way = injection(choose("injection to train for", args.injection, able))
     config = {"size": args.size, "channels": args.channels, "blocks": args.blocks}
     model = initial_network(config, args.seed, way.channels)
     with processes(args.device) as (group, device):
         priors = _priors(args, way, ".priors.safetensors", images, group, device)
         held_out_priors = _priors(args, way, ".held-out-priors.safetensors", held_out, group, device)
-        few = dataset.sample("train", min(INITIALISED_FROM, len(images)))
+        few = images[:: max(1, len(images) // INITIALISED_FROM)][:INITIALISED_FROM]
         rng = ImageRng.for_images(image_keys(few), args.seed, args.task, "weights", device=device)
         way.initialise(
             model.to(device), observe(few, args.task, args.seed, device), Schedule.linear(), rng, args.dip_iterations

@@ -85,8 +85,7 @@ class TrainingRuns:
     def _images(self, split: Split) -> Tensor:
         """uint8 images of a split, on the CPU."""
         if split == "train":
-            dataset = self.experiment.dataset
-            return dataset.sample("train", min(self.profile.training_images, len(dataset.load("train"))))
+            return self.experiment.dataset.sample("train", self.profile.training_images, or_fewer=True)
         return to_uint8(self.experiment.images(split).x_0.cpu())
 
     def _prior_set(self, task: str, learner: Learner, split: Split) -> PriorSet | None:

@@ -55,16 +55,19 @@ class Dataset(ABC):
         """How reports name this data set; never a path of this machine."""
         return self.name
 
-    def sample(self, split: Split, count: int) -> Tensor:
+    def sample(self, split: Split, count: int, or_fewer: bool = False) -> Tensor:
         """``count`` images spread evenly over a split, (count, 3, size, size) uint8.
 
         The spread is over a fixed shuffle, so that a larger count extends a smaller one (its cached work is reused).
+
+        Args:
+            or_fewer: all of a split that holds fewer.
 
         Raises:
             InputError: the split holds fewer images.
         """
         images = self.load(split)
-        if len(images) < count:
+        if len(images) < count and not or_fewer:
             raise InputError(f"data set {self.label!r}: {count} {split} images asked for, it holds {len(images)}")
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         return images[order[:count]]

@@ -16,6 +16,7 @@ from dipddpm.measure.figures.canvas import (
     Look,
     legend_right,
     sheet,
+    ticks,
     words,
 )
 from dipddpm.measure.learning import Curve, interval
@@ -48,12 +49,14 @@ def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
     first = min((float(u) for curve in curves for u in curve.updates if u), default=1.0)
     panels[0].set_xscale("symlog", linthresh=first)
     panels[0].set_xlabel("updates")
+    checkpoints = sorted({int(u) for curve in curves for u in curve.updates}, reverse=True)
     panels[0].set_ylabel(f"{primary.upper()} of the restored test images (dB)")
     if by_seconds:
-        panels[1].set_xlabel("seconds of training, fitting the priors included")
+        panels[1].set_xlabel("seconds, priors included")
     for axes in panels:
         axes.grid(axis="y")
     legend_right(figure, handles)
+    ticks(panels[:1], checkpoints)
     return figure
 
 

@@ -1,0 +1,123 @@
+"""The training comparison: one beginning for all, checkpoints that a longer run goes on from, every second charged."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from dipddpm.data import open_dataset
+from dipddpm.experiment import Experiment
+from dipddpm.learning import Learning
+from dipddpm.measure.store import Store
+from dipddpm.profiles import profile
+from dipddpm.restore import Setting
+from dipddpm.schedule import Schedule
+from dipddpm.training import HELD_OUT_T
+from dipddpm.training_runs import NONE
+from dipddpm.updates import Training
+
+ROOT, TASK = Path(__file__).parent.parent, "super_resolution"
+
+
+class Denoiser:
+    """The experiment's own is not asked anything here."""
+
+    size, schedule, fingerprint = 16, Schedule.linear(), ""
+
+
+def learning(folder, *axes):
+    small = profile("smoke").override(
+        [
+            "images=3", "validation_images=2", "trials=1", "training.images=5", "training.batch=4",
+            "training.updates=2,4", "training.channels=8", "training.dip.iterations=3", "training.nfe=2", *axes,
+        ]
+    )  # fmt: skip
+    return Learning(Experiment(small, open_dataset("photo-patches", size=16), Denoiser(), Store(folder).measured))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The updates that happened."""
+    happened, update = [], Training.update
+    monkeypatch.setattr(Training, "update", lambda self, *a: happened.append(self.done) or update(self, *a))
+    return happened
+
+
+def test_the_arms_are_those_of_the_protocol(tmp_path):
+    assert [arm.name for arm in learning(tmp_path).learners(TASK)] == [
+        "none", "residual-dip", "concat-dip", "weights-dip",
+        "residual-mean_colour", "residual-bicubic", "concat-bicubic", "weights-other",
+    ]  # fmt: skip
+    assert "concat-blur" in [arm.name for arm in learning(tmp_path).learners("inpaint")]  # there is nothing to enlarge
+
+
+def test_all_arms_begin_with_the_same_weights_but_those_that_fit_them(tmp_path):
+    made = learning(tmp_path)
+    begun = {arm.name: made.trained(TASK, arm, 0).tensors for arm in made.learners(TASK)}
+    plain = begun.pop("none")
+    for name, state in begun.items():
+        same = all(
+            torch.equal(value, state[key][:, :3] if key.endswith("stem.weight") else state[key])
+            for key, value in plain.items()
+        )
+        assert same != name.startswith("weights"), name
+    assert not torch.equal(begun["weights-dip"]["model.stem.weight"], begun["weights-other"]["model.stem.weight"])
+
+
+def test_a_longer_run_goes_on_and_nothing_is_trained_twice(tmp_path, counted):
+    residual = learning(tmp_path).learners(TASK)[1]
+    learning(tmp_path).trained(TASK, residual, 4)
+    assert counted == [0, 1, 2, 3]
+    longer = learning(tmp_path, "training.updates=2,4,6").trained(TASK, residual, 6)
+    assert counted == [0, 1, 2, 3, 4, 5]
+    whole = learning(tmp_path / "other", "training.updates=6").trained(TASK, residual, 6)  # without a stop
+    assert longer.tensors.keys() == whole.tensors.keys()
+    assert all(torch.equal(value, whole.tensors[name]) for name, value in longer.tensors.items())
+    learning(tmp_path, "training.updates=2,4,6").learnt(TASK, residual, 6)
+    assert len(counted) == 12
+    assert longer.info["seconds"]["training"] > 0
+
+
+def test_quality_is_measured_and_priors_are_charged(tmp_path):
+    made = learning(tmp_path)
+    arms = {arm.name: arm for arm in made.learners(TASK)}
+    learnt = {name: made.learnt(TASK, arms[name], 4) for name in ("none", "residual-dip", "weights-dip")}
+    for state in learnt.values():
+        assert len(state.scores["psnr"]) == 3 and set(state.x_0) == set(HELD_OUT_T)
+        assert all(len(values) == 3 for values in state.x_0.values())
+        assert isinstance(state.setting, Setting) and state.setting.nfe == 2
+        assert state.seconds["training"] > 0 and state.images_per_second > 0
+    assert learnt["none"].seconds["prior"] == 0 and learnt["none"].test_seconds["dip"] == 0
+    assert learnt["residual-dip"].seconds["prior"] == made.prior_set(TASK, arms["residual-dip"], "train").seconds > 0
+    assert learnt["weights-dip"].seconds["prior"] > 0 and learnt["residual-dip"].test_seconds["dip"] > 0
+    assert learnt["none"].scores != learnt["residual-dip"].scores
+    again = learning(tmp_path).learnt(TASK, arms["residual-dip"], 4)
+    assert again == learnt["residual-dip"], "what was measured is found again, seconds and all"
+
+
+def test_starts_with_the_network_of_a_checkpoint(tmp_path):
+    made = learning(tmp_path, "dip.iterations=2", "dip.architecture=deep_decoder")
+    arms = {start: made.started(TASK, start, 2) for start in ("noise", "dip", "control")}
+    assert arms["noise"][0].label == "noise" and arms["dip"][0].label == "dip deep_decoder 2"
+    assert arms["control"][0].role == "control" and arms["control"][0].prior != "noise"
+    assert all(cell.nfe == 2 and len(cell.scores["psnr"]) == 3 for _, cell in arms.values())
+    assert made.denoiser(TASK, NONE, 2).fingerprint != made.denoiser(TASK, NONE, 4).fingerprint
+
+
+def test_the_suite_reports_curves_as_tables_figure_and_csv(tmp_path):
+    axes = ["images=2", "validation_images=2", "trials=1", "training.updates=2", "training.images=4"]
+    command = [sys.executable, "-m", "pytest", "bench/bench_training.py", "-q", "-p", "no:cacheprovider"]
+    command += ["--profile", "smoke", "--results", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    command += [word for axis in axes for word in ("--axis", axis)] + ["-k", "bench_training and (none or mean_colour)"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    table = pd.read_csv(tmp_path / "out" / "learning.csv")
+    assert list(table["arm"]) == ["none"] * 2 + ["residual-mean_colour"] * 2 and list(table["updates"]) == [0, 2] * 2
+    text = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "## training, super_resolution" in text and "No arms were run" not in text
+    assert "learning-curves.png" in text and (tmp_path / "out/figures").glob("*learning-curves.svg")
+    assert "Updates and seconds to a level" not in text  # without a treatment there is no question
+    assert "training, super_resolution" in done.stdout

@@ -1,0 +1,84 @@
+"""Learning curves: the seed is the unit, what was not reached is censored, the figure shows what the table says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import run
+
+from dipddpm.measure.contrast import samples
+from dipddpm.measure.figures import draw
+from dipddpm.measure.leaderboard import frame
+from dipddpm.measure.learning import curves, interval, levels, points
+from dipddpm.measure.record import Measure, Record
+from dipddpm.measure.report import markdown, terminal, write
+
+
+def learner(arm, part, updates, psnr, *, seed=0, prior=0.0, rate=0.5):
+    """A state after ``updates``: two images around ``psnr``, ``rate`` seconds an update after ``prior`` seconds."""
+    return Record(
+        suite="training", group="training, task", arm=arm, role="learner", budget=updates, axes={"part": part},
+        measures={"psnr": Measure("dB", True, "quality", [psnr - 1, psnr + 1])},
+        seconds={"prior": prior, "training": rate * updates}, memory={"training": 2**20}, repeat=seed,
+        items=["image 0", "image 1"],
+    )  # fmt: skip
+
+
+def planted():
+    """Three seeds. The reference reaches 20 dB after 20, 40 and never; the treatment after 10 each, but 30 s later."""
+    quality = {0: [10, 15, 20, 24], 1: [10, 15, 18, 21], 2: [10, 12, 14, 16]}
+    records = []
+    for seed, values in quality.items():
+        for updates, psnr in zip((0, 10, 20, 40), values, strict=True):
+            records.append(learner("none", "reference", updates, psnr, seed=seed))
+            records.append(learner("residual-dip", "treatment", updates, psnr + 10, seed=seed, prior=30.0))
+    return run(records)
+
+
+def test_levels_are_censored_over_seeds():
+    table = levels(planted()).set_index(["arm", "level"])
+    none, dip = table.loc[("none", "20")], table.loc[("residual-dip", "20")]
+    assert none["reached"] == pytest.approx(2 / 3) and none["median updates"] == 40
+    assert none["restricted mean updates"] == pytest.approx((20 + 40 + 40) / 3)
+    assert none["median seconds"] == 20 and dip["median updates"] == 0 and dip["median seconds"] == 30
+    never = table.loc[("none", "25")]
+    assert never["reached"] == 0 and pd.isna(never["median updates"]) and pd.isna(never["median seconds"])
+    relative = table.xs("none at its end - 0.5", level="level")
+    assert relative.loc["none", "value"] == pytest.approx((24 + 21 + 16) / 3 - 0.5)
+
+
+def test_intervals_are_over_seeds_and_a_single_run_has_none():
+    low, high = interval(np.array([1.0, 2.0, 3.0]))
+    assert (low + high) / 2 == pytest.approx(2) and high - 2 == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # t(2), s = 1
+    assert all(np.isnan(end) for end in interval(np.array([1.0])))
+    table = points(planted())
+    assert (table["repeats"] == 3).all() and len(table) == 8
+    last = table[(table["arm"] == "residual-dip") & (table["updates"] == 40)].iloc[0]
+    assert last["psnr"] == pytest.approx((34 + 31 + 26) / 3) and last["seconds"] == 50 and last["psnr_low"] < 25
+
+
+def test_the_report_pairs_arms_by_seed_and_says_what_was_not_reached(tmp_path):
+    made = planted()
+    assert samples(made.records) == [], "a training run is no competitor of the restoration arms"
+    text = markdown(made, frame(made))
+    assert "+10.00 ± 0.00" in text, "paired by seed, the planted difference has no spread"
+    assert "> 40 (> 20.0 s)" in text and "No arms were run" not in text and "mean of 3 training runs" in text
+    assert "residual-dip" in terminal(made, frame(made))
+    written = [path.name for path in write(made, frame(made), tmp_path)]
+    assert written == ["leaderboard.md", "leaderboard.csv", "learning.csv", "learning-levels.csv"]
+
+
+def test_one_seed_claims_no_interval():
+    text = markdown(run([learner("none", "reference", u, u) for u in (0, 10)]), pd.DataFrame())
+    assert "no interval: the run is the unit" in text and "±" not in text.split("training run")[1]
+
+
+def test_checkpoints_that_a_seed_lacks_are_left_out():
+    made = run([learner("none", "reference", u, u, seed=s) for s, u in ((0, 0), (0, 10), (1, 0))])
+    assert curves(made)["training, task"][0].updates.tolist() == [0]
+
+
+def test_the_figure_is_drawn_twice_alike(tmp_path):
+    (first,), (second,) = (draw(planted(), tmp_path / name) for name in "ab")
+    assert first.name == "training-task-learning-curves.png" and first.read_bytes() == second.read_bytes()
+    assert first.with_suffix(".svg").read_bytes() == second.with_suffix(".svg").read_bytes()
+    assert f"({first.name})" in markdown(planted(), pd.DataFrame(), [first.relative_to(tmp_path / "a")])
