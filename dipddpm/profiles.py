@@ -43,7 +43,8 @@ class Profile:
         batch_sizes: of the throughput suite.
         training_tasks: that the training suite restores; training_images: that its networks are trained on,
             or as many as the training split holds.
-        training_channels: of those networks; training_batch: images an update; training_lr: peak learning rate.
+        training_channels: of those networks; training_batch: images an update; training_lr: learning rate, reached
+            after training_warmup updates and kept, so that a longer run goes on from a shorter one.
         training_updates: after which they are looked at, ascending, the last being the length of a run.
         training_nfe: network evaluations of every arm there; training_solvers: what each may run them with.
         training_architecture, training_iterations: of the DIP whose output enters; the iterations are also those that
@@ -76,6 +77,7 @@ class Profile:
     training_channels: tuple[int, ...] = (16, 32)
     training_batch: int = 16
     training_lr: float = 2e-3
+    training_warmup: int = 10
     training_updates: tuple[int, ...] = (10, 30, 80)
     training_nfe: int = 5
     training_solvers: tuple[Solver, ...] = (("ddim", 0.0, 1), ("ddim", 1.0, 1))
@@ -163,6 +165,7 @@ PROFILES: Mapping[str, Profile] = {
             training_images=16,
             training_channels=(8, 16),
             training_batch=8,
+            training_warmup=2,
             training_updates=(4, 12),
             training_iterations=10,
         ),
@@ -210,6 +213,7 @@ PROFILES: Mapping[str, Profile] = {
             training_channels=(32, 64, 96),
             training_batch=128,
             training_lr=5e-4,
+            training_warmup=200,
             training_updates=(100, 300, 1000, 3000, 10_000),
             training_nfe=20,
             training_solvers=tuple(("ddim", eta, travel) for eta in (0.0, 0.85, 1.0) for travel in (1, 2, 5)),

@@ -111,14 +111,18 @@ class TrainingRuns:
         given = {"learner": learner.name, "recipe": asdict(recipe), "unet": self.config, "T": self.schedule.T}
         if learner.way == "weights":
             given |= {"task": task, "iterations": self.profile.training_iterations}
-        return given | {"images": image_keys(self.images("train")), "priors": made.record() if made else None}
+        return given | {"images": self._trained_on(), "priors": made.record() if made else None}
+
+    def _trained_on(self) -> str:
+        """Hash of the training images."""
+        return hashlib.sha256(self.images("train").numpy().tobytes()).hexdigest()[:16]
 
     def _recipe(self, updates: int) -> Recipe:
         p = self.profile
-        warmup = min(200, p.training_updates[-1] // 10)
         return Recipe(
-            updates, batch=p.training_batch, lr=p.training_lr, warmup=warmup, decay=False, seed=self.experiment.seed
-        )
+            updates, batch=p.training_batch, lr=p.training_lr, warmup=p.training_warmup, decay=False,
+            seed=self.experiment.seed,
+        )  # fmt: skip
 
     # Training
 
@@ -136,9 +140,10 @@ class TrainingRuns:
             clock, seconds = self.experiment.clock, {"prior": 0.0, "training": 0.0}
             if not before:
                 self._warm_up(model)
-                started = clock()
-                self._initialise(model, task, learner, way)
-                seconds["prior"] = clock() - started
+                if learner.way == "weights":
+                    started = clock()
+                    self._initialise(model, task, learner, way)
+                    seconds["prior"] = clock() - started
             training = Training(model, self.schedule, self._recipe(updates), way, self.device)
             if before:
                 training.load(before.tensors)

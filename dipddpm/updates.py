@@ -240,12 +240,15 @@ class Training:
             return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
 
         self.model.load_state_dict(part("model."))
-        # Copies: the average is changed in place, and the caller's tensors are the caller's.
-        self.ema.shadow = {name: v.to(self.device, copy=True) for name, v in part("ema.").items()}
-        whole = self._optimizer.state_dict()
+        # Copies in the memory layout of the parameters: the average is changed in place, and the fused optimiser walks
+        # through parameter and moments side by side without a look at their strides.
+        ema = part("ema.")
+        self.ema.shadow = {name: torch.empty_like(p).copy_(ema[name]) for name, p in self.model.state_dict().items()}
+        whole, parameters = self._optimizer.state_dict(), list(self.model.parameters())
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in part("optimizer.").items():
             i, _, key = name.partition(".")
-            moments.setdefault(int(i), {})[key] = value.to(self.device, copy=True)
+            like = parameters[int(i)] if value.ndim else value
+            moments.setdefault(int(i), {})[key] = torch.empty_like(like, requires_grad=False).copy_(value)
         self._optimizer.load_state_dict(whole | {"state": moments})
         self.done = self.ema.updates = int(state["done"])
