@@ -89,6 +89,7 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
         task(name)
         for architecture_name in chosen.architectures_for(name):
             architecture(architecture_name)
+    architecture(chosen.training_architecture)
     config.stash[RUN] = Run(
         title="Does a Deep Image Prior start pay for itself?",
         settings={

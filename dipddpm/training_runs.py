@@ -23,6 +23,7 @@ from dipddpm.injection import Injection, injection
 from dipddpm.memo import Entry, Run, direct
 from dipddpm.priorset import PriorRecipe, PriorSet, make_priors, observe
 from dipddpm.rng import ImageRng, image_keys
+from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 from dipddpm.updates import Recipe, Training, initial_network
 
@@ -61,7 +62,7 @@ class TrainingRuns:
     def __init__(self, experiment: Experiment):
         self.experiment, self.memo, self.device = experiment, experiment.memo, experiment.device
         self.profile = p = experiment.profile
-        self.schedule, self.size = experiment.denoiser.schedule, experiment.denoiser.size
+        self.schedule, self.size = Schedule.linear(), experiment.denoiser.size
         self.config: dict[str, Any] = {"size": self.size, "channels": list(p.training_channels)}
         self.checkpoints = (0, *p.training_updates)
         self.images = cache(self._images)
