@@ -40,7 +40,7 @@ def _ints(text: str) -> tuple[int, ...]:
 
 def _train(args: argparse.Namespace) -> None:
     dataset = open_dataset(args.dataset, args.data_root, args.size)
-    images, held_out = dataset.load("train"), dataset.sample("test", args.held_out)
+    images, held_out = dataset.load("train"), dataset.sample("test", args.held_out, or_fewer=True)
     recipe = Recipe(
         args.steps, batch=args.batch, lr=args.lr, ema_decay=args.ema, seed=args.seed, precision=args.precision,
         compiled=args.compile,
@@ -123,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--size", type=int, default=32, help="pixels (default %(default)s)")
     p.add_argument("--channels", type=_ints, default=(32, 64, 96), help="width at each resolution (default 32,64,96)")
     p.add_argument("--blocks", type=int, default=1, help="residual blocks a resolution (default %(default)s)")
-    p.add_argument("--held-out", type=int, default=512, help="held-out images for the loss (default %(default)s)")
+    p.add_argument(
+        "--held-out", type=int, default=512, help="held-out images for the loss, at most (default %(default)s)"
+    )
     p.add_argument("--keep-at", type=_ints, default=(), help="updates whose checkpoint is kept besides the last")
     p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (default fp32)")
     p.add_argument("--compile", action="store_true", help="through torch.compile")

@@ -118,6 +118,6 @@ def test_the_suite_reports_curves_as_tables_figure_and_csv(tmp_path):
     assert list(table["arm"]) == ["none"] * 2 + ["residual-mean_colour"] * 2 and list(table["updates"]) == [0, 2] * 2
     text = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "## training, super_resolution" in text and "No arms were run" not in text
-    assert "learning-curves.png" in text and (tmp_path / "out/figures").glob("*learning-curves.svg")
+    assert "learning-curves.png" in text and list((tmp_path / "out/figures").glob("*learning-curves.svg"))
     assert "Updates and seconds to a level" not in text  # without a treatment there is no question
     assert "training, super_resolution" in done.stdout
