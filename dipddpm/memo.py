@@ -19,10 +19,14 @@ def direct(work: Callable[[], None]) -> None:
 class Entry(Protocol):
     """What ``memo`` gives back: numbers and texts, arrays, wall-clock seconds and peak bytes of computing them."""
 
-    info: Mapping
-    tensors: Mapping[str, Tensor]
-    seconds: float
-    memory: int
+    @property
+    def info(self) -> Mapping: ...
+    @property
+    def tensors(self) -> Mapping[str, Tensor]: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def memory(self) -> int: ...
 
 
 class Memo(Protocol):
