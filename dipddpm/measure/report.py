@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dipddpm.measure import populations
 from dipddpm.measure.contrast import Sample, samples
 from dipddpm.measure.files import write_text
 from dipddpm.measure.leaderboard import CONTRASTS, levels
@@ -15,12 +16,17 @@ from dipddpm.measure.statistics import mean_interval
 from dipddpm.measure.verdict import sentence, verdict
 
 
-def write(run: Run, table: pd.DataFrame, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, Path]:
-    """Write ``leaderboard.md`` and ``leaderboard.csv`` from ``table = frame(run)``; links ``figures``; the paths."""
+def write(run: Run, table: pd.DataFrame, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Write ``leaderboard.md`` and ``leaderboard.csv`` from ``table = frame(run)``, and ``populations.csv`` where there
+    are any; links ``figures``; the paths."""
     markdown_file, csv_file = folder / "leaderboard.md", folder / "leaderboard.csv"
     write_text(markdown_file, markdown(run, table, [figure.relative_to(folder) for figure in figures]))
     write_text(csv_file, table.to_csv(index=False))
-    return markdown_file, csv_file
+    if not populations.of(run.records):
+        return markdown_file, csv_file
+    populations_file = folder / "populations.csv"
+    write_text(populations_file, populations.frame(run.records).to_csv(index=False))
+    return markdown_file, csv_file, populations_file
 
 
 def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str:
@@ -42,6 +48,9 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
             parts += ["Rows that saw the photograph. They bound what is possible; no claim rests on them.",
                       _table(leaking, run)]  # fmt: skip
         parts += [f"![{figure.stem}]({figure.as_posix()})" for figure in figures if figure.stem.endswith(f"-{group}")]
+    for group in dict.fromkeys(r.group for r in populations.of(run.records)):
+        of_group = [r for r in populations.of(run.records) if r.group == group]
+        parts += [f"## {of_group[0].suite}, {group}", populations.section(of_group, run.reference)]
     for suite in dict.fromkeys(r.suite for r in run.records if r.role == "stage"):
         parts += [f"## {suite}", _stages([r for r in run.records if r.suite == suite and r.role == "stage"])]
     return "\n\n".join(parts) + "\n"
@@ -166,7 +175,9 @@ def _stages(records: Sequence[Record]) -> str:
         row: dict[str, object] = {"task": record.group, "what": record.arm, **record.axes}
         for name, measure in record.measures.items():
             mean = sum(measure.values) / len(measure.values)
-            row[f"{name} ({measure.unit})" if measure.unit else name] = f"{mean:.4g}"
+            row[f"{name} ({measure.unit})" if measure.unit else name] = (
+                f"{mean:.0f}" if measure.kind == "structure" and mean > 1000 else f"{mean:.4g}"
+            )
         for stage, added in record.memory.items():
             row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
         rows.append(row)
