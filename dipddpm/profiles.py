@@ -41,6 +41,9 @@ class Profile:
         ablations: what is varied on the first architecture alone (``full``: on each).
         grid_t0s, grid_budgets: axes of the t0 by K grid.
         batch_sizes: of the throughput suite.
+        population: images that each arm generates, as many training photographs as priors are made of.
+        generation_architectures, generation_iterations: the DIPs of that suite; generation_t0s: steps to enter at.
+        generation_budgets: network evaluations that its arms run at; generation_noise_budgets: further ones from noise.
     """
 
     name: str
@@ -63,6 +66,12 @@ class Profile:
     grid_t0s: tuple[int, ...] = (25, 75, 200, 400, 700)
     grid_budgets: tuple[int, ...] = (1, 5, 20)
     batch_sizes: tuple[int, ...] = (1, 16, 64)
+    population: int = 80
+    generation_architectures: tuple[str, ...] = ("deep_decoder",)
+    generation_iterations: tuple[int, ...] = (50,)
+    generation_t0s: tuple[int, ...] = (400,)
+    generation_budgets: tuple[int, ...] = (5,)
+    generation_noise_budgets: tuple[int, ...] = (20,)
 
     def architectures_for(self, task: str) -> tuple[str, ...]:
         """DIP architectures that run on a task."""
@@ -112,6 +121,12 @@ AXES: Mapping[str, str] = {
     "grid.t0": "grid_t0s",
     "grid.nfe": "grid_budgets",
     "batch": "batch_sizes",
+    "population": "population",
+    "generation.architecture": "generation_architectures",
+    "generation.iterations": "generation_iterations",
+    "generation.t0": "generation_t0s",
+    "generation.nfe": "generation_budgets",
+    "generation.noise_nfe": "generation_noise_budgets",
 }
 assert set(AXES.values()) <= {field.name for field in fields(Profile)}
 
@@ -133,6 +148,10 @@ PROFILES: Mapping[str, Profile] = {
             grid_t0s=(50, 200),
             grid_budgets=(1, 5),
             batch_sizes=(1, 16),
+            population=72,
+            generation_iterations=(20,),
+            generation_budgets=(2,),
+            generation_noise_budgets=(5,),
         ),
         Profile(
             name="quick",
@@ -173,6 +192,12 @@ PROFILES: Mapping[str, Profile] = {
             grid_t0s=(10, 25, 50, 100, 150, 250, 350, 475, 600, 800),
             grid_budgets=(1, 2, 5, 10, 20, 50),
             batch_sizes=(1, 16, 64, 256, 1024),
+            population=10_000,
+            generation_architectures=("deep_decoder", "skip"),
+            generation_iterations=(50, 400, 1600),
+            generation_t0s=(200, 400, 600, 800),
+            generation_budgets=(5, 10, 20, 50),
+            generation_noise_budgets=(100, 200, 500, 1000),
         ),
     )
 }  # fmt: skip

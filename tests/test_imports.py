@@ -20,9 +20,9 @@ LAYERS = [
     ["errors", "registry", "rng", "memo"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
     ["injection", "priors", "fitting", "training", "training_extractor", "sampling", "denoisers"],
-    ["profiles", "arms", "restore", "tuning"],
+    ["profiles", "arms", "restore", "generate", "tuning"],
     ["fits"],
-    ["experiment"],
+    ["experiment", "generation"],
     ["cli", "__main__"],
 ]
 
