@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python -m
 
-.PHONY: bench smoke test lint clean
+.PHONY: bench smoke gate test lint clean
 
 bench: $(VENV)/installed  ## the benchmark, profile quick: tables in reports/
 	$(RUN) pytest bench -v --profile quick
 
 smoke: $(VENV)/installed  ## the short benchmark for CI
 	$(RUN) pytest bench --profile smoke
+
+gate: $(VENV)/installed  ## the short benchmark held against its baseline; the report goes to .dipddpm/gate
+	$(RUN) pytest bench --profile smoke --baseline baselines/smoke.json --results .dipddpm/gate
 
 test: $(VENV)/installed-dev  ## linter, types and tests
 	$(RUN) ruff check .

@@ -16,6 +16,7 @@ from dipddpm.denoisers.unet import WEAKER
 from dipddpm.dip import architecture
 from dipddpm.errors import InputError
 from dipddpm.experiment import Cell, Experiment
+from dipddpm.generation import generation_cells
 from dipddpm.learning import Learning
 from dipddpm.measure.content import digest
 from dipddpm.measure.machine import machine
@@ -33,6 +34,12 @@ pytest_plugins = ["dipddpm.measure.plugin"]
 
 EXPERIMENTS: pytest.StashKey[list[Experiment]] = pytest.StashKey()
 THRESHOLDS = {"psnr": [20.0, 22.0, 25.0], "ssim": [0.7, 0.8, 0.9]}
+# Axes whose values add cells and leave those alone that are there. Every other axis decides all results.
+ADDING = {
+    "name", "seeds", "tasks", "architectures", "few_architectures", "iterations", "budgets", "noise_budgets",
+    "grid_t0s", "grid_budgets", "batch_sizes", "generation_architectures", "generation_iterations", "generation_t0s",
+    "generation_budgets", "generation_noise_budgets",
+}  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,11 +53,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--data-root", type=Path, metavar="DIR", help="where downloaded data sets lie")
     group.addoption(
         "--denoiser", default="unet", metavar="NAME",
-        help="unet (the shipped checkpoint) or unet:FILE.safetensors (default: %(default)s)",
+        help="unet, unet:FILE.safetensors or diffusers:FOLDER_OR_HUB_NAME (default: %(default)s)",
     )  # fmt: skip
     group.addoption(
         "--axis", action="append", default=[], metavar="NAME=VALUE,VALUE",
         help=f"replace an axis of the profile, may be repeated; names: {', '.join(AXES)}",
+    )  # fmt: skip
+    group.addoption(
+        "--extractor", default="embedded64", metavar="NAME",
+        help="what FD and KID see images with: embedded64, embedded64:FILE, inception-v3 or inception-v3:WEIGHTS "
+        "(default: %(default)s)",
     )  # fmt: skip
     group.addoption("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
 
@@ -72,8 +84,8 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
     option = config.getoption
     device = open_device(option("device"))
     chosen = profile(option("profile")).override(option("axis"))
-    dataset = open_dataset(option("dataset"), option("data_root"))
     denoiser = open_denoiser(option("denoiser"), device)
+    dataset = open_dataset(option("dataset"), option("data_root"), denoiser.size)
     store = Store(option("cache"), device)
     seeds = [option("seed") + repeat for repeat in range(chosen.seeds)]
     experiments = [
@@ -107,6 +119,8 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
         margin=0.5,
         stages=["dip", "diffusion"],
         machine=machine(),
+        config={name: value for name, value in asdict(chosen).items() if name not in ADDING}
+        | {"first architecture": chosen.architectures[0], "longest DIP": chosen.iterations[-1]},
     )
     return experiments
 
@@ -133,6 +147,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         asks = metafunc.module.asks  # which arms a suite is about
         cells = [(name, arm, nfe) for name in p.tasks for arm, nfe in first.cells(name) if asks(arm, p)]
         metafunc.parametrize("arm_at", cells, ids=[f"{name}-{cell_id(arm, nfe)}" for name, arm, nfe in cells])
+    elif "sampled" in names:
+        listed = generation_cells(p)
+        ids = [f"{cell_id(arm, nfe)}{f'-t0-{t0}' if t0 else ''}" for arm, nfe, t0 in listed]
+        metafunc.parametrize("sampled", listed, ids=ids)
     elif "t0_at" in names:
         grid = [(t0, nfe) for t0 in p.grid_t0s for nfe in p.grid_budgets if nfe <= t0 + 1]
         metafunc.parametrize("t0_at", grid, ids=[f"{p.tasks[0]}-t0-{t0}-at-{nfe}" for t0, nfe in grid])
@@ -180,11 +198,17 @@ def learning(experiment) -> Learning:
 
 
 @pytest.fixture
+def extractor(request) -> str:
+    """The feature extractor, as ``open_extractor`` takes it."""
+    return request.config.getoption("extractor")
+
+
+@pytest.fixture
 def record_cell(record, experiment) -> Callable[..., None]:
     """Adds a cell of the experiment to the run, as a record that every table and figure understands."""
 
     def add(suite: str, task_name: str, arm: Arm, cell: Cell, group: str = "", name: str = "", **axes: object) -> None:
-        s, alone, leak = cell.setting, cell.nfe == 0, task(task_name).leak
+        s, alone, leak = cell.setting, cell.setting.nfe == 0, task(task_name).leak
         record(
             Record(
                 suite=suite,
@@ -192,7 +216,7 @@ def record_cell(record, experiment) -> Callable[..., None]:
                 arm=name or (f"{arm.label} alone" if alone else arm.label),
                 role="part" if alone and arm.role == "treatment" else arm.role,
                 family=arm.architecture,
-                budget=cell.nfe,
+                budget=s.nfe,  # what was asked for; what happened is counted below, and exact
                 chosen=cell.chosen,
                 axes={
                     "prior": arm.prior,
@@ -207,7 +231,8 @@ def record_cell(record, experiment) -> Callable[..., None]:
                 measures={
                     name: Measure(m.unit, m.higher_is_better, m.kind, cell.scores[name])
                     for name, m in metrics().items()
-                },
+                }
+                | {"nfe": Measure("", False, "structure", [cell.nfe])},
                 seconds=cell.seconds,
                 units={"dip": cell.iterations, "diffusion": cell.nfe},
                 memory=cell.memory,

@@ -41,6 +41,9 @@ class Profile:
         ablations: what is varied on the first architecture alone (``full``: on each).
         grid_t0s, grid_budgets: axes of the t0 by K grid.
         batch_sizes: of the throughput suite.
+        population: images that each arm generates, as many training photographs as priors are made of.
+        generation_architectures, generation_iterations: the DIPs of that suite; generation_t0s: steps to enter at.
+        generation_budgets: network evaluations that its arms run at; generation_noise_budgets: further ones from noise.
         training_tasks: that the training suite restores; training_images: that its networks are trained on,
             or as many as the training split holds.
         training_channels: of those networks; training_batch: images an update; training_lr: learning rate, reached
@@ -72,6 +75,12 @@ class Profile:
     grid_t0s: tuple[int, ...] = (25, 75, 200, 400, 700)
     grid_budgets: tuple[int, ...] = (1, 5, 20)
     batch_sizes: tuple[int, ...] = (1, 16, 64)
+    population: int = 80
+    generation_architectures: tuple[str, ...] = ("deep_decoder",)
+    generation_iterations: tuple[int, ...] = (50,)
+    generation_t0s: tuple[int, ...] = (400,)
+    generation_budgets: tuple[int, ...] = (5,)
+    generation_noise_budgets: tuple[int, ...] = (20,)
     training_tasks: tuple[str, ...] = ("super_resolution",)
     training_images: int = 64
     training_channels: tuple[int, ...] = (16, 32)
@@ -133,6 +142,12 @@ AXES: Mapping[str, str] = {
     "grid.t0": "grid_t0s",
     "grid.nfe": "grid_budgets",
     "batch": "batch_sizes",
+    "population": "population",
+    "generation.architecture": "generation_architectures",
+    "generation.iterations": "generation_iterations",
+    "generation.t0": "generation_t0s",
+    "generation.nfe": "generation_budgets",
+    "generation.noise_nfe": "generation_noise_budgets",
     "training.task": "training_tasks",
     "training.images": "training_images",
     "training.channels": "training_channels",
@@ -162,6 +177,10 @@ PROFILES: Mapping[str, Profile] = {
             grid_t0s=(50, 200),
             grid_budgets=(1, 5),
             batch_sizes=(1, 16),
+            population=72,
+            generation_iterations=(20,),
+            generation_budgets=(2,),
+            generation_noise_budgets=(5,),
             training_images=16,
             training_channels=(8, 16),
             training_batch=8,
@@ -208,6 +227,12 @@ PROFILES: Mapping[str, Profile] = {
             grid_t0s=(10, 25, 50, 100, 150, 250, 350, 475, 600, 800),
             grid_budgets=(1, 2, 5, 10, 20, 50),
             batch_sizes=(1, 16, 64, 256, 1024),
+            population=10_000,
+            generation_architectures=("deep_decoder", "skip"),
+            generation_iterations=(50, 400, 1600),
+            generation_t0s=(200, 400, 600, 800),
+            generation_budgets=(5, 10, 20, 50),
+            generation_noise_budgets=(100, 200, 500, 1000),
             training_tasks=("super_resolution_x4", "inpaint"),
             training_images=20_000,
             training_channels=(32, 64, 96),

@@ -83,7 +83,7 @@ def restore(
 
     sampler = partial(sample_ddim, eta=setting.eta) if setting.sampler == "ddim" else SAMPLERS[setting.sampler]
     held = refine if setting.held else None
-    x_hat = sampler(counted, x_t, steps, rng, refine=held, travel=setting.travel)
+    x_hat = sampler(counted, x_t, steps, rng, refine=held, clip=denoiser.clip, travel=setting.travel)
     return observation.consistent(x_hat).clamp(-1, 1), counted.nfe
 
 

@@ -30,17 +30,17 @@ Refine = Callable[[Tensor, int], Tensor]
 Step = Callable[[Tensor, Tensor, int, int], Tensor]
 
 
-def predicted_x0(model: Model, x_t: Tensor, t: int, refine: Refine | None, clip: bool) -> Tensor:
-    """x_0 as the model sees it at step t: one network evaluation, clipped to [-1, 1], then refined."""
+def predicted_x0(model: Model, x_t: Tensor, t: int, refine: Refine | None, clip: float) -> Tensor:
+    """x_0 as the model sees it at step t: one network evaluation, kept in [-clip, clip], then refined."""
     abar = model.schedule.abar(t)
     x_0 = (x_t - (1 - abar) ** 0.5 * model.eps(x_t, t)) / abar**0.5
     if clip:
-        x_0 = x_0.clamp(-1, 1)
+        x_0 = x_0.clamp(-clip, clip)
     return refine(x_0, t) if refine else x_0
 
 
 def _reverse(
-    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, step: Step, refine: Refine | None, clip: bool,
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, step: Step, refine: Refine | None, clip: float,
     travel: int,
 ) -> Tensor:  # fmt: skip
     if not steps or list(steps) != sorted(set(steps), reverse=True):
@@ -62,7 +62,7 @@ def _reverse(
 
 
 def sample_ddpm(
-    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None, clip: bool = True,
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None, clip: float = 1.0,
     travel: int = 1,
 ) -> Tensor:  # fmt: skip
     """Ancestral sampling (Ho et al. 2006.11239, algorithm 2) with the posterior recomputed for the visited steps.
@@ -73,7 +73,7 @@ def sample_ddpm(
         steps: steps to visit, strictly descending; after the last the image is clean.
         rng: one generator an image, for the noise that is added.
         refine: edit of the x_0 predicted at step t, called as ``refine(x_0, t)`` (data consistency).
-        clip: keep the predicted x_0 in [-1, 1] before ``refine``.
+        clip: largest value that the predicted x_0 keeps, before ``refine``; 0 leaves it as it is.
         travel: passes over each step, going back by the forward process between them (RePaint 2201.09865, algorithm 1;
             DDNM 2212.00490, section 3.3). Costs ``travel * len(steps)`` evaluations.
 
@@ -91,7 +91,7 @@ def sample_ddpm(
 
 def sample_ddim(
     model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, eta: float = 0.0, refine: Refine | None = None,
-    clip: bool = True, travel: int = 1,
+    clip: float = 1.0, travel: int = 1,
 ) -> Tensor:  # fmt: skip
     """DDIM (Song et al. 2010.02502, eq. 12 and 16); eta 0 adds no noise, eta 1 is ancestral sampling.
 
@@ -110,7 +110,7 @@ def sample_ddim(
 
 
 def sample_dpmpp_2m(
-    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None, clip: bool = True,
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None, clip: float = 1.0,
     travel: int = 1,
 ) -> Tensor:  # fmt: skip
     """DPM-Solver++(2M) (Lu et al. 2211.01095, algorithm 2): second order at one evaluation a step, deterministic.
@@ -149,7 +149,7 @@ class Sampler(Protocol):
 
     def __call__(
         self, model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, refine: Refine | None = None,
-        clip: bool = True, travel: int = 1,
+        clip: float = 1.0, travel: int = 1,
     ) -> Tensor: ...  # fmt: skip
 
 

@@ -1,7 +1,10 @@
 """Data sets: real files in their real formats, splits that do not leak, and faults named one by one."""
 
+import codecs
 import hashlib
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from dipddpm.data import SPLITS, open_dataset, to_float, to_uint8
+from dipddpm.data.cifar10 import FOLDER, TEST, TRAIN, read_batch
+from dipddpm.data.cifar10 import MD5 as OFFICIAL_MD5
 from dipddpm.data.photo_patches import FLAT, PHOTOGRAPHS
 from dipddpm.errors import InputError
 from dipddpm.rng import image_keys
@@ -108,25 +113,30 @@ def test_wrong_names(spec, message):
         open_dataset(spec)
 
 
+def as_python_2_wrote_it(content):
+    """The official files: protocol 2, numpy by the module names of its first version, byte strings without encode."""
+    text = pickle.dumps(content, protocol=2)
+    return text.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+
+
 @pytest.fixture
 def cifar_root(tmp_path, monkeypatch):
     """A data set in CIFAR-10's own format, with md5 sums to match: 20 images a batch."""
-    folder = tmp_path / CIFAR10.base_folder
+    folder = tmp_path / FOLDER
     folder.mkdir()
     rng = np.random.default_rng(0)
+    md5 = {}
 
     def write(name, content):
-        (folder / name).write_bytes(pickle.dumps(content))
-        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+        (folder / name).write_bytes(as_python_2_wrote_it(content))
+        md5[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
 
-    def batch(name):
-        pixels = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
-        return write(name, {"data": pixels, "labels": [0] * 20})
-
-    monkeypatch.setattr(CIFAR10, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
-    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch")])
-    name, md5 = write("batches.meta", {"label_names": [f"class {i}" for i in range(10)]})
-    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"filename": name, "md5": md5})
+    for name in (*TRAIN, *TEST):
+        pixels, labels = rng.integers(0, 256, (20, 3072), dtype=np.uint8), list(range(10)) * 2
+        names = [f"photograph_{i:06}.png" for i in range(20)]
+        write(name, {"batch_label": f"batch {name}", "labels": labels, "data": pixels, "filenames": names})
+    write("batches.meta", {"num_cases_per_batch": 20, "label_names": ["airplane"] * 10, "num_vis": 3072})
+    monkeypatch.setattr("dipddpm.data.cifar10.MD5", md5)
     monkeypatch.setattr("dipddpm.data.cifar10.HELD_OUT", 10)
     return tmp_path
 
@@ -135,12 +145,94 @@ def test_cifar10_in_its_own_format(cifar_root):
     dataset = open_dataset("cifar10", cifar_root)
     sizes = {split: tuple(dataset.load(split).shape) for split in SPLITS}
     assert sizes == {"train": (90, 3, 32, 32), "validation": (10, 3, 32, 32), "test": (20, 3, 32, 32)}
-    raw = pickle.loads((cifar_root / CIFAR10.base_folder / "test_batch").read_bytes())["data"]
+    raw = pickle.loads((cifar_root / FOLDER / "test_batch").read_bytes())["data"]
     assert np.array_equal(dataset.load("test").reshape(20, -1).numpy(), raw)  # channels and rows in their places
 
 
+def test_cifar10_is_what_torchvision_reads(cifar_root, monkeypatch):
+    md5 = hashlib.md5((cifar_root / FOLDER / "test_batch").read_bytes()).hexdigest()
+    listed = {name: md5 for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list]}
+    assert listed | {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]} == dict(OFFICIAL_MD5)
+    monkeypatch.setattr(CIFAR10, "train_list", [])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5]])
+    meta = hashlib.md5((cifar_root / FOLDER / "batches.meta").read_bytes()).hexdigest()
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": meta})
+    theirs = torch.from_numpy(CIFAR10(str(cifar_root), train=False).data).permute(0, 3, 1, 2)
+    assert torch.equal(open_dataset("cifar10", cifar_root).load("test"), theirs)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("key", ["data", b"data"])
+def test_a_batch_pickled_by_another_python(tmp_path, protocol, key):
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 3072), dtype=np.uint8)
+    (tmp_path / "batch").write_bytes(pickle.dumps({key: pixels}, protocol=protocol))
+    assert np.array_equal(read_batch(tmp_path / "batch").reshape(4, -1).numpy(), pixels)
+
+
+def test_a_batch_of_python_2_byte_strings(tmp_path):
+    """Python 2 wrote the pixels as a byte string; in Python 3, bytes of protocol 2 look otherwise."""
+    pixels = np.arange(3072, dtype=np.uint8).reshape(1, 3072)
+    text = (
+        b"\x80\x02}q\x01U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85"
+        b"U\x01b\x87R(K\x01K\x01M\x00\x0c\x86cnumpy\ndtype\nq\x05U\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN"
+        b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T\x00\x0c\x00\x00" + pixels.tobytes() + b"tbs."
+    )
+    (tmp_path / "batch").write_bytes(text)
+    assert np.array_equal(read_batch(tmp_path / "batch").reshape(1, -1).numpy(), pixels)
+
+
+class Runs:
+    """Pickles to a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_that_runs_something_is_refused_and_not_run(tmp_path, protocol):
+    proof = tmp_path / "executed"
+    for content in (
+        Runs(os.system, f"touch {proof}"),
+        {"data": Runs(Path.touch, proof)},
+        {"data": Runs(eval, f"open({str(proof)!r}, 'w')")},
+        Runs(codecs.encode, "text", "rot13"),
+        Runs(getattr, np.ndarray, "tofile"),
+    ):
+        (tmp_path / "batch").write_bytes(pickle.dumps(content, protocol=protocol))
+        with pytest.raises(InputError, match=r"batch is no batch of CIFAR-10 \((it asks for|bytes in 'rot13')"):
+            read_batch(tmp_path / "batch")
+        assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"data": np.zeros((4, 3071), np.uint8)}, r"uint8 of shape \(N, 3072\), it is uint8 of shape \(4, 3071\)"),
+        ({"data": np.zeros((4, 3072), np.float32)}, r"it is float32 of shape \(4, 3072\)"),
+        ({"data": np.zeros((4, 3, 32, 32), np.uint8)}, r"it is uint8 of shape \(4, 3, 32, 32\)"),
+        ({"data": [1, 2]}, "it is list"),
+        ({"labels": [1, 2]}, "it is NoneType"),
+        ([1, 2], "it is NoneType"),
+    ],
+)
+def test_a_batch_of_something_else(tmp_path, content, message):
+    (tmp_path / "batch").write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(InputError, match=message):
+        read_batch(tmp_path / "batch")
+
+
+def test_a_batch_that_is_no_pickle(tmp_path):
+    for text in (b"", b"damaged", pickle.dumps({"data": np.zeros((4, 3072), np.uint8)}, protocol=2)[:-500]):
+        (tmp_path / "batch").write_bytes(text)
+        with pytest.raises(InputError, match="batch is no batch of CIFAR-10"):
+            read_batch(tmp_path / "batch")
+
+
 def test_cifar10_names_every_missing_and_damaged_file(cifar_root):
-    folder = cifar_root / CIFAR10.base_folder
+    folder = cifar_root / FOLDER
     (folder / "data_batch_2").unlink()
     (folder / "test_batch").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"data_batch_2 is missing; test_batch is damaged"):

@@ -98,7 +98,7 @@ def test_checkpoint_round_trip(tmp_path):
 
 
 def test_bad_checkpoints_are_named(tmp_path):
-    with pytest.raises(InputError, match="unknown denoiser 'ncsn': choose from unet"):
+    with pytest.raises(InputError, match="unknown denoiser 'ncsn': choose from diffusers, unet"):
         open_denoiser("ncsn")
     with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
         open_denoiser("unet:none.safetensors")

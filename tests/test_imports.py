@@ -19,11 +19,11 @@ ROOT = Path(dipddpm.__file__).parent
 LAYERS = [
     ["errors", "registry", "rng", "memo", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
-    ["injection", "priors", "fitting", "training_extractor", "sampling", "denoisers"],
-    ["priorset", "updates", "training"],
-    ["profiles", "arms", "restore", "tuning"],
+    ["injection", "priors", "fitting", "sampling", "denoisers"],
+    ["priorset", "updates", "training", "training_extractor"],
+    ["profiles", "arms", "restore", "generate", "tuning"],
     ["fits"],
-    ["experiment"],
+    ["experiment", "generation"],
     ["learning", "training_runs"],
     ["cli", "__main__"],
 ]

@@ -25,6 +25,8 @@ class Denoiser(ABC):
     name: ClassVar[str]
     schedule: Schedule
     size: int
+    clip: float = 1.0
+    """Largest value that samplers leave in the predicted x_0; 0 for a network that is sampled without clipping."""
     fingerprint: str
     """Hash of the weights and of all that decides the output: part of every cache key."""
     injection: str = "none"
@@ -48,7 +50,7 @@ def denoisers() -> Mapping[str, type[Denoiser]]:
 
 def open_denoiser(spec: str, device: torch.device | str = "cpu") -> Denoiser:
     """The denoiser for ``unet`` (the shipped checkpoint), ``unet:early`` and ``unet:middle`` (weaker states of its
-    training), ``unet:FILE.safetensors`` or what a plug-in adds.
+    training), ``unet:FILE.safetensors``, ``diffusers:FOLDER_OR_HUB_NAME`` or what a plug-in adds.
 
     Raises:
         InputError: unknown kind, or a file that is missing or of other shapes.

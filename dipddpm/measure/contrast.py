@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipddpm.measure.record import Record
+from dipddpm.measure.record import UNPAIRED, Record
 from dipddpm.measure.statistics import Estimate, paired_difference, wilcoxon_p
 
 
@@ -34,7 +34,7 @@ def samples(records: Iterable[Record]) -> list[Sample]:
     """
     together: dict[tuple, list[Record]] = {}
     for record in records:
-        if record.role not in ("stage", "learner"):
+        if record.role not in UNPAIRED:
             together.setdefault((record.suite, record.group, record.arm, record.budget), []).append(record)
     made = []
     for members in together.values():
@@ -43,7 +43,8 @@ def samples(records: Iterable[Record]) -> list[Sample]:
             raise ValueError(f"{first.suite}: {first.arm} at {first.budget} is recorded twice for one repeat")
         for other in members[1:]:
             _same_items(first, other)
-        values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in first.measures}
+        metrics = [name for name, measure in first.measures.items() if measure.kind != "structure"]  # one value an item
+        values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in metrics}
         made.append(Sample(first, values, float(np.mean([m.cost for m in members]))))
     return made
 

@@ -34,3 +34,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """``value`` to ``path`` as JSON, atomically; NaN is refused (it is no JSON, and no measurement)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False))
+
+
+def readable_json(value: object, depth: int = 0, open_to: int = 2) -> str:
+    """JSON for people who compare two versions: what holds other objects, or lies no deeper than ``open_to``, is spread
+    over lines, everything else stays on one. NaN is refused."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+    nested = any(isinstance(v, dict) for v in inner)
+    spread = depth <= open_to if isinstance(value, dict) else False
+    if not inner or not (spread or (nested and depth <= open_to + 1)):
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    pad = "\n" + " " * (depth + 1)
+    items = [readable_json(v, depth + 1, open_to) for v in inner]
+    if isinstance(value, dict):
+        named = [f"{json.dumps(str(k), ensure_ascii=False)}: {item}" for k, item in zip(value, items, strict=True)]
+        return "{" + ",".join(pad + item for item in named) + pad[:-1] + "}"
+    return "[" + ",".join(pad + item for item in items) + pad[:-1] + "]"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def machine() -> dict:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "blas": _blas(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu_driver": _gpu_driver() if torch.cuda.is_available() else None,
     }
     return found | {"id": hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]}
 
@@ -36,3 +39,20 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _blas() -> str:
+    """The library of the matrix products, that of the convolutions, and the instructions they may use: they round."""
+    told = torch.__config__.show()
+    patterns = (
+        r"BLAS_INFO=(\w+)", r"Math Kernel Library Version ([\w.-]+)", r"(MKL-DNN v[\w.]+)", r"capability usage: (\w+)",
+    )  # fmt: skip
+    found = [re.search(pattern, told) for pattern in patterns]
+    return ", ".join(match[1] for match in found if match) or "unknown"
+
+
+def _gpu_driver() -> str:
+    """Version of the GPU's driver and of the CUDA that torch was built for."""
+    file = Path("/proc/driver/nvidia/version")
+    match = re.search(r"\b(\d{3}\.\d+(\.\d+)?)\b", file.read_text()) if file.exists() else None
+    return f"{match[1] if match else 'unknown'}, CUDA {torch.version.cuda}"

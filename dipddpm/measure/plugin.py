@@ -7,17 +7,20 @@ does nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Generator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from dipddpm.measure.baseline import key_of
 from dipddpm.measure.content import digest, source_digest
+from dipddpm.measure.gate import GATE, Gate, partial
 from dipddpm.measure.leaderboard import frame
-from dipddpm.measure.record import Record, Run
+from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.report import terminal, write
-from dipddpm.measure.session import FIGURES, REPORTS, RUN, RUN_FILE, TABLE, Figures
+from dipddpm.measure.session import FIGURES, REPORTS, RERUNS, RUN, RUN_FILE, TABLE, Figures
 from dipddpm.measure.timer import synchronised
 
 SAVE_EVERY = 3.0  # seconds
@@ -32,6 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cache", type=Path, metavar="DIR", default=Path(".dipddpm/cache"),
         help="folder where fits and samples are found again by their content (default: %(default)s)",
+    )  # fmt: skip
+    group.addoption(
+        "--baseline", type=Path, metavar="FILE",
+        help="compare with this baseline after the run. Exit codes: 0 holds, 1 regression, 3 no baseline, "
+        "4 incomparable or inconclusive, 5 nothing measured",
+    )  # fmt: skip
+    group.addoption(
+        "--dedicated", action="store_true",
+        help="with --baseline: this machine does nothing else, so that times are held to 10 %% and not to 30 %%",
     )  # fmt: skip
 
 
@@ -50,16 +62,25 @@ def run_once(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], N
     return run
 
 
+class AddRecord(Protocol):
+    """``record(made)``, or for a time that the gate may want to see confirmed ``record(made, again=measure)``."""
+
+    def __call__(self, made: Record, again: Callable[[], Measure] | None = None) -> None: ...
+
+
 @pytest.fixture
-def record(request: pytest.FixtureRequest) -> Callable[[Record], None]:
+def record(request: pytest.FixtureRequest) -> AddRecord:
     """Adds a record to the run, and its means to pytest-benchmark's extra_info.
 
     The run file is brought up to date every few seconds: what a record was made of is in the store already.
     """
 
-    def add(made: Record) -> None:
+    def add(made: Record, again: Callable[[], Measure] | None = None) -> None:
         run, file = request.config.stash[RUN], request.config.stash[RUN_FILE]
+        made = replace(made, origin=made.origin or request.module.__name__)
         run.records.append(made)
+        if again:
+            request.config.stash[RERUNS][key_of(made)] = again
         if not file.exists() or time.time() - file.stat().st_mtime > SAVE_EVERY:
             run.save(file)
         if "benchmark" in request.fixturenames or "benchmark" in request.node.funcargs:
@@ -82,20 +103,62 @@ def pytest_configure(config: pytest.Config) -> None:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     config.stash[RUN_FILE] = (results or Path(".dipddpm/runs")) / f"run-{stamp}.json"
     config.stash[FIGURES] = Figures((results or Path("reports")) / "figures")
+    config.stash[RERUNS] = {}
+    baseline = config.getoption("baseline")
+    if baseline and not config.getoption("collectonly"):
+        config.stash[GATE] = Gate(baseline, results or Path("reports"), config.getoption("dedicated"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if gate := session.config.stash.get(GATE, None):
+        gate.open()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -k deselects: a suite that is there is not gone
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run = config.stash.get(RUN, None)
     for item in items:
-        if "run_once" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "run_once" in fixtures:
             item.add_marker(pytest.mark.benchmark(timer=synchronised))
+        suite = item.module if isinstance(item, pytest.Function) and {"record", "figures"} & set(fixtures) else None
+        if run is not None and suite and suite.__name__ not in run.origins:
+            run.origins[suite.__name__] = source_digest([suite])
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    run = collector.config.stash.get(RUN, None)
+    if run is not None and report.skipped and isinstance(collector, pytest.Module):
+        run.origins.setdefault(collector.path.stem, "skipped")  # there, but it lacks what it needs: it is not gone
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    if gate := session.config.stash.get(GATE, None):
+        gate.check(session.config.stash.get(RUN, None))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     stash = session.config.stash
-    run, figures = stash.get(RUN, None), stash[FIGURES]
-    if run is None or not run.records:
-        return
-    run.failed = session.testsfailed
+    run, gate = stash.get(RUN, None), stash.get(GATE, None)
+    decides = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if run is not None:
+        run.failed, run.selected = session.testsfailed, partial(session)
+    if gate and decides:  # not where the session was interrupted: it has an exit code of its own
+        reruns = stash[RERUNS]
+        session.exitstatus = gate.close(run, reruns)
+    if run is not None and run.records:
+        _report(run, stash)
+
+
+def _report(run: Run, stash: pytest.Stash) -> None:
+    figures = stash[FIGURES]
     run.save(stash[RUN_FILE])
     code = source_digest(["dipddpm.measure.figures"])
     key = digest([code, [asdict(record) for record in run.records if record.role != "stage"]])
@@ -113,10 +176,13 @@ def _draw(run: Run, folder: Path) -> list[Path]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     run, reports = config.stash.get(RUN, None), config.stash.get(REPORTS, None)
-    if run is None or reports is None:
-        return
-    terminalreporter.section("leaderboard")
-    terminalreporter.write_line(terminal(run, config.stash[TABLE]))
-    terminalreporter.write_line("")
-    for path in (*reports, config.stash[FIGURES].folder, config.stash[RUN_FILE]):
-        terminalreporter.write_line(f"wrote {path}")
+    if run is not None and reports is not None:
+        terminalreporter.section("leaderboard")
+        terminalreporter.write_line(terminal(run, config.stash[TABLE]))
+        terminalreporter.write_line("")
+        for path in (*reports, config.stash[FIGURES].folder, config.stash[RUN_FILE]):
+            terminalreporter.write_line(f"wrote {path}")
+    if gate := config.stash.get(GATE, None):
+        terminalreporter.section("baseline gate")
+        for line in gate.told:
+            terminalreporter.write_line(line)

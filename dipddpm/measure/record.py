@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,8 @@ from dipddpm.measure.files import write_json
 
 SCHEMA = 1
 Kind = Literal["quality", "timing", "structure"]
-Role = Literal["treatment", "part", "control", "ablation", "bound", "stage", "learner"]
+Role = Literal["treatment", "part", "control", "ablation", "bound", "stage", "population", "learner"]
+UNPAIRED: tuple[Role, ...] = ("stage", "population", "learner")  # roles that are not compared image by image
 
 
 class MeasureError(ValueError):
@@ -26,12 +28,19 @@ class Measure:
     Attributes:
         values: raw samples, one an image (``quality``) or one a repeat (``timing``).
         kind: ``quality`` (seeded), ``timing`` (of a machine), ``structure`` (exact).
+        interval: 95 % interval (low, high) of a value that is of a whole population, which ``values`` cannot give.
+        reference: seconds of the reference workload beside each value, where the values are ratios to it. Only such
+            timings can be compared with those of another day or machine.
+        reruns: the same ratios measured again, because the first were suspicious or unsteady.
     """
 
     unit: str
     higher_is_better: bool
     kind: Kind
     values: Sequence[float]
+    interval: Sequence[float] = ()
+    reference: Sequence[float] = ()
+    reruns: Sequence[Measure] = ()
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,10 @@ class Record:
         group: what the arms compete within (a task).
         arm: the competitor, as tables name it.
         role: ``treatment``, ``part`` (a treatment without its second stage), ``control``, ``ablation``, ``bound``, or
-            ``stage`` (a timing that is no competitor), or ``learner``: a state of a training run, whose budget is the
-            updates so far, whose seconds are those of the whole run so far, and whose unit of statistics is the
-            repeat; ``axes["part"]`` is its part in the comparison (reference, treatment, control).
+            ``stage`` (a timing that is no competitor), ``population`` (judged as a whole), or ``learner``: a state of a
+            training run, whose budget is the updates so far, whose seconds are those of the whole run so far, and whose
+            unit of statistics is the repeat; ``axes["part"]`` is its part in the comparison (reference, treatment,
+            control).
         family: treatments and parts of one family share their first stage.
         budget: what is swept (network evaluations).
         chosen: at this budget the arm did best on the validation images; its row in the leaderboard.
@@ -61,6 +71,7 @@ class Record:
         leak: ``none``, or what the arm saw that it must not; a leaking record enters no contrast.
         seeds: what the random numbers derive from.
         items: key of each image, in the order of the values.
+        origin: the module of the suite that recorded it; the plugin fills it in.
     """
 
     suite: str
@@ -80,6 +91,7 @@ class Record:
     leak: str = "none"
     seeds: Mapping[str, object] = field(default_factory=dict)
     items: Sequence[str] = ()
+    origin: str = ""
 
     @property
     def cost(self) -> float:
@@ -101,6 +113,10 @@ class Run:
         reference: the control that is also compared at the same budget (the start from noise).
         stages: the two stages of a treatment, in order; the controls have the second alone.
         machine: what it ran on.
+        config: what decides every result besides the settings, by name; a baseline of another config does not compare.
+        origins: {module of a suite: hash of its code}.
+        selected: why this is not the whole of the suites (``-k inpaint``); "" if it is.
+        failed: tests that failed, whose records are missing.
     """
 
     title: str
@@ -114,10 +130,16 @@ class Run:
     machine: dict
     records: list[Record] = field(default_factory=list)
     failed: int = 0
+    config: dict = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    selected: str = ""
 
     def save(self, path: Path) -> None:
-        """Write as JSON, atomically."""
-        write_json(path, {"schema": SCHEMA} | asdict(self))
+        """Write as JSON, atomically. A value that is not finite is written as null, and read as NaN."""
+        text = asdict(self)
+        for record in text["records"]:
+            record["measures"] = {name: _written(measure) for name, measure in record["measures"].items()}
+        write_json(path, {"schema": SCHEMA} | text)
 
     @classmethod
     def load(cls, path: Path) -> Run:
@@ -136,7 +158,20 @@ class Run:
         if schema != SCHEMA:
             raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")
         records = [
-            Record(**r | {"measures": {name: Measure(**m) for name, m in r["measures"].items()}})
+            Record(**r | {"measures": {name: read_measure(m) for name, m in r["measures"].items()}})
             for r in text.pop("records")
         ]
         return cls(**text, records=records)
+
+
+def _written(measure: dict) -> dict:
+    """A measure as JSON holds it: no NaN, and nothing that is empty."""
+    measure["values"] = [v if math.isfinite(v) else None for v in measure["values"]]
+    measure["reruns"] = [_written(rerun) for rerun in measure["reruns"]]
+    return {name: value for name, value in measure.items() if value or name not in ("interval", "reference", "reruns")}
+
+
+def read_measure(text: Mapping) -> Measure:
+    """The measure that JSON holds."""
+    values = [math.nan if v is None else v for v in text["values"]]
+    return Measure(**{**text, "values": values, "reruns": tuple(map(read_measure, text.get("reruns", ())))})

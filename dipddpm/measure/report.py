@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dipddpm.measure import learning
+from dipddpm.measure import learning, populations
 from dipddpm.measure.contrast import Sample, samples
 from dipddpm.measure.files import write_text
 from dipddpm.measure.leaderboard import CONTRASTS, levels
@@ -17,19 +17,23 @@ from dipddpm.measure.verdict import sentence, verdict
 
 
 def write(run: Run, table: pd.DataFrame, folder: Path, figures: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """Write ``leaderboard.md`` and ``leaderboard.csv`` from ``table = frame(run)``, and ``learning.csv`` and
-    ``learning-levels.csv`` where something was trained; links ``figures``; the paths."""
+    """Write ``leaderboard.md`` and ``leaderboard.csv`` from ``table = frame(run)``, ``populations.csv`` where images
+    were generated, ``learning.csv`` and ``learning-levels.csv`` where networks were trained. Links ``figures``.
+
+    Returns:
+        the paths of what was written.
+    """
     markdown_file, csv_file = folder / "leaderboard.md", folder / "leaderboard.csv"
     write_text(markdown_file, markdown(run, table, [figure.relative_to(folder) for figure in figures]))
     write_text(csv_file, table.to_csv(index=False))
-    return markdown_file, csv_file, *learning.write(run, folder)
+    return markdown_file, csv_file, *populations.write(run.records, folder), *learning.write(run, folder)
 
 
 def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str:
     """The report as Markdown."""
     parts = [f"# {run.title}", _preamble(run)]
-    taught = learning.sections(run, figures)
-    if table.empty and not taught:
+    generated, taught = populations.sections(run), learning.sections(run, figures)
+    if table.empty and not generated and not taught:
         parts.append("No arms were run.")
     every = samples(run.records)
     for group in table["group"].unique() if not table.empty else ():
@@ -45,7 +49,7 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
             parts += ["Rows that saw the photograph. They bound what is possible; no claim rests on them.",
                       _table(leaking, run)]  # fmt: skip
         parts += [f"![{figure.stem}]({figure.as_posix()})" for figure in figures if figure.stem.endswith(f"-{group}")]
-    parts += taught
+    parts += generated + taught
     for suite in dict.fromkeys(r.suite for r in run.records if r.role == "stage"):
         parts += [f"## {suite}", _stages([r for r in run.records if r.suite == suite and r.role == "stage"])]
     return "\n\n".join(parts) + "\n"
@@ -53,8 +57,8 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
 
 def terminal(run: Run, table: pd.DataFrame) -> str:
     """The report for a terminal: the columns that fit, and the verdicts."""
-    taught = learning.brief(run)
-    if table.empty and not taught:
+    generated, taught = populations.brief(run), learning.brief(run)
+    if table.empty and not generated and not taught:
         return "No arms were run."
     parts, every = [], samples(run.records)
     for group in table["group"].unique() if not table.empty else ():
@@ -75,7 +79,7 @@ def terminal(run: Run, table: pd.DataFrame) -> str:
         if (rows["leak"] == "none").any():
             members = [s for s in every if s.record.group == group]
             parts.append(sentence(verdict(members, run), run).replace("**", ""))
-    return "\n\n".join([*parts, *taught])
+    return "\n\n".join([*parts, *generated, *taught])
 
 
 def _durations(members: Sequence[Sample], run: Run) -> str:
@@ -171,7 +175,9 @@ def _stages(records: Sequence[Record]) -> str:
         row: dict[str, object] = {"task": record.group, "what": record.arm, **record.axes}
         for name, measure in record.measures.items():
             mean = sum(measure.values) / len(measure.values)
-            row[f"{name} ({measure.unit})" if measure.unit else name] = f"{mean:.4g}"
+            row[f"{name} ({measure.unit})" if measure.unit else name] = (
+                f"{mean:.0f}" if measure.kind == "structure" and mean > 1000 else f"{mean:.4g}"
+            )
         for stage, added in record.memory.items():
             row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
         rows.append(row)

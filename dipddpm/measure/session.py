@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dipddpm.measure.files import write_json
-from dipddpm.measure.record import Run
+from dipddpm.measure.record import Measure, Run
 
 
 class Figures:
@@ -51,3 +51,5 @@ RUN_FILE: pytest.StashKey[Path] = pytest.StashKey()
 FIGURES: pytest.StashKey[Figures] = pytest.StashKey()
 TABLE: pytest.StashKey[pd.DataFrame] = pytest.StashKey()
 REPORTS: pytest.StashKey[tuple[Path, ...]] = pytest.StashKey()
+RERUNS: pytest.StashKey[dict[str, Callable[[], Measure]]] = pytest.StashKey()
+"""{key of a baseline entry: measures its time again}, for what the gate wants to see confirmed."""

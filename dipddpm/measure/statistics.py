@@ -32,7 +32,7 @@ def mean_interval(values: ArrayLike) -> Estimate:
     data = np.atleast_2d(np.asarray(values, dtype=float))
     repeats, n = data.shape
     mean = float(data.mean())
-    if n < 2 or np.ptp(data) == 0:
+    if n < 2 or np.ptp(data) == 0 or not np.isfinite(mean):  # NaN stays NaN, in sight
         return Estimate(mean, mean, mean, n)
     rng = np.random.default_rng(0)
     drawn = rng.integers(n, size=(RESAMPLES, n))

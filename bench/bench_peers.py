@@ -1,0 +1,269 @@
+"""How much faster is each stage than what one would run instead? In one process, in turns, as a ratio.
+
+Needs the extra ``[peers]``. The peers are run as their own documentation does; a network that is timed against ours has
+the same number of FLOPs, to 5 %.
+"""
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dipddpm import fitting, metrics, sampling, stacking, training, unet
+from dipddpm.dip import DeepImagePrior
+from dipddpm.dip.skip import SkipNet
+from dipddpm.fitting import fit_dip
+from dipddpm.measure import reference
+from dipddpm.measure.record import Measure, Record
+from dipddpm.measure.reference import paired
+from dipddpm.metrics.psnr import Psnr
+from dipddpm.metrics.ssim import Ssim
+from dipddpm.rng import ImageRng
+from dipddpm.sampling import sample_ddim
+from dipddpm.schedule import Schedule
+from dipddpm.tasks import task
+from dipddpm.training import ddpm_loss
+from dipddpm.unet import UNet
+
+diffusers = pytest.importorskip("diffusers", reason="needs pip install 'dipddpm[peers]'")
+deepinv = pytest.importorskip("deepinv", reason="needs pip install 'dipddpm[peers]'")
+lucidrains = pytest.importorskip("denoising_diffusion_pytorch", reason="needs pip install 'dipddpm[peers]'")
+
+PAIRS = 7
+WIDTHS = range(12, 65, 4)
+
+
+class TheirDecoder(DeepImagePrior):
+    """deepinv's ConvDecoder as one of our architectures, so that both fit the very same network."""
+
+    name = "deepinv ConvDecoder"
+    source = "deepinv.models.ConvDecoder"
+
+    def __init__(self, size=32, width=None):
+        super().__init__(size, width)
+        self.net = deepinv.models.ConvDecoder((3, size, size), in_size=(4, 4), layers=4, channels=64)
+
+    def z_shape(self):
+        return 64, 4, 4
+
+    def layers(self, z):
+        return self.net(z)
+
+
+class Stages:
+    """What is timed, by stage: ``ours`` and its rivals, each as (work, items it does)."""
+
+    def __init__(self, device):
+        self.device = device
+        cuda = device.type == "cuda"
+        self.images, self.iterations = (256, 20) if cuda else (64, 6)
+        self.batch, self.steps = (512, 50) if cuda else (32, 5)
+
+    def observed(self, count):
+        x_0 = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        rng = ImageRng(range(count), self.device)
+        return task("denoise_25").observe(x_0, ImageRng(range(count))).to(self.device), rng
+
+    def fit(self, architecture, durations, images=None):
+        observation, rng = self.observed(images or self.images)
+        return lambda: fit_dip(architecture, observation, rng, iterations=durations)
+
+    def dip_against_a_plain_loop(self):
+        observation, _ = self.observed(self.images)
+
+        def plain():
+            """The loop of the original code: one image, one network, one optimiser at a time."""
+            for y in observation.y[:2].split(1):
+                net = SkipNet().to(self.device)
+                z = 0.1 * torch.rand(1, *net.z_shape(), device=self.device)
+                optimizer, average = torch.optim.Adam(net.parameters(), lr=net.lr), None
+                for _ in range(self.iterations):
+                    optimizer.zero_grad()
+                    out = net(z + torch.randn_like(z) / 30)
+                    average = out.detach() if average is None else average * 0.99 + out.detach() * 0.01
+                    F.mse_loss(out, y).backward()
+                    optimizer.step()
+
+        work = self.fit(SkipNet, [self.iterations])
+        return (work, self.images), {"plain loop, same network": (plain, 2)}
+
+    def dip_against_deepinv(self):
+        observation, _ = self.observed(2)
+        physics = deepinv.physics.Denoising(deepinv.physics.GaussianNoise(observation.sigma), device=self.device)
+
+        def theirs():
+            for y in observation.y.split(1):
+                net = TheirDecoder().net.to(self.device)
+                dip = deepinv.models.DeepImagePrior(net, (64, 4, 4), iterations=self.iterations)
+                dip(y, physics)
+
+        work = self.fit(TheirDecoder, [self.iterations])
+        return (work, self.images), {"deepinv DeepImagePrior": (theirs, 2)}
+
+    def durations_from_one_trajectory(self):
+        grid = [self.iterations * k for k in (1, 2, 3)]
+
+        def fit(durations):
+            return self.fit(SkipNet, durations, self.images // 4)
+
+        def separately():
+            for duration in grid:
+                fit([duration])()
+
+        return (fit(grid), 1), {"longest fit alone": (fit(grid[-1:]), 1), "separate fits": (separately, 1)}
+
+    @cache  # noqa: B019
+    def unets(self):
+        """Our U-Net at its default size and the peers' at the width that has as many FLOPs."""
+        ours = UNet(size=32, channels=(32, 64, 96), blocks=1)
+        target = flops(lambda m, x, t: m(x, t), ours)
+
+        def unet2d(width):
+            return diffusers.UNet2DModel(
+                sample_size=32, in_channels=3, out_channels=3, layers_per_block=1, norm_num_groups=4,
+                block_out_channels=(width, 2 * width, 3 * width), attention_head_dim=3 * width,
+                down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+                up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+            )  # fmt: skip
+
+        def lucid(width):
+            return lucidrains.Unet(dim=width, dim_mults=(1, 2, 3))
+
+        theirs = {
+            "diffusers UNet2DModel": equal_flops(unet2d, lambda m, x, t: m(x, t).sample, target),
+            "denoising-diffusion-pytorch Unet": equal_flops(lucid, lambda m, x, t: m(x, t), target),
+        }
+        return ours.to(self.device), {name: (m.to(self.device), call) for name, (m, call) in theirs.items()}
+
+    def training_step(self):
+        ours, theirs = self.unets()
+        schedule = Schedule.linear()
+        x_0 = torch.randn(self.batch, 3, 32, 32, device=self.device)
+        t, eps = torch.randint(0, 1000, (self.batch,), device=self.device), torch.randn_like(x_0)
+        noised = schedule.q_sample(x_0, t, eps)
+
+        def step(model, loss):
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+            def work():
+                optimizer.zero_grad(set_to_none=True)
+                loss().backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+
+            return work, self.batch
+
+        model = copy.deepcopy(ours).to(memory_format=torch.channels_last).train()  # as our own loop has it
+        like = x_0.contiguous(memory_format=torch.channels_last)
+        rivals = {
+            name: step(m.train(), lambda m=m, call=call: F.mse_loss(call(m, noised, t), eps))
+            for name, (m, call) in theirs.items()
+        }
+        return step(model, lambda: ddpm_loss(model, schedule, like, t, eps).mean()), rivals
+
+    def sampling(self):
+        ours, theirs = self.unets()
+        model = copy.deepcopy(ours).to(memory_format=torch.channels_last).eval()
+        unet2d, call = theirs["diffusers UNet2DModel"]
+        unet2d = copy.deepcopy(unet2d).eval()
+        scheduler = diffusers.DDIMScheduler(1000, clip_sample=True)
+        x_T = torch.randn(self.batch, 3, 32, 32, device=self.device)
+
+        class Denoiser:
+            schedule = Schedule.linear()
+
+            @staticmethod
+            def eps(x_t, t):
+                x_t = x_t.contiguous(memory_format=torch.channels_last)
+                return model(x_t, torch.full((len(x_t),), t, device=x_t.device))
+
+        def ddim():
+            steps = Denoiser.schedule.steps(self.steps, 999)
+            sample_ddim(Denoiser(), x_T, steps, ImageRng(range(self.batch), self.device))
+
+        def bare():
+            with torch.inference_mode():
+                for t in range(self.steps):
+                    Denoiser.eps(x_T, t)
+
+        def theirs_ddim():
+            scheduler.set_timesteps(self.steps)
+            x = x_T
+            with torch.no_grad():
+                for t in scheduler.timesteps:
+                    x = scheduler.step(call(unet2d, x, t.to(self.device)), t, x).prev_sample
+
+        rivals = {"diffusers DDIM, equal FLOPs": (theirs_ddim, 1), "bare evaluations of our U-Net": (bare, 1)}
+        return (ddim, 1), rivals
+
+    def metrics(self):
+        from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+        x, y = (torch.rand(1000, 3, 32, 32, device=self.device) * 2 - 1 for _ in range(2))
+        a, b = (((image[:50] + 1) / 2).permute(0, 2, 3, 1).cpu().numpy() for image in (x, y))
+
+        def loop():
+            for one, other in zip(a, b, strict=True):
+                peak_signal_noise_ratio(one, other, data_range=1)
+                structural_similarity(
+                    one, other, data_range=1, channel_axis=2, gaussian_weights=True, sigma=1.5,
+                    use_sample_covariance=False, full=True,
+                )  # fmt: skip
+
+        return (lambda: (Psnr()(x, y), Ssim()(x, y)), 1000), {"scikit-image loop": (loop, 50)}
+
+
+def flops(call, model):
+    """FLOPs of one forward pass for one image."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call(model, torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long))
+    return counter.get_total_flops()
+
+
+def equal_flops(build, call, target):
+    """The model of a width whose FLOPs are nearest to ``target``, within 5 %."""
+    found = {width: flops(call, build(width)) for width in WIDTHS}
+    best = min(found, key=lambda width: abs(found[width] - target))
+    assert abs(found[best] / target - 1) < 0.05, {width: count / target for width, count in found.items()}
+    return build(best), call
+
+
+STAGES = [name for name in vars(Stages) if not name.startswith("_") and name not in ("observed", "fit", "unets")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def bench_peers(stage, experiment, run_once, record):
+    """One stage of ours and what one would run instead, in turns, on the same device."""
+    device = experiment.device
+
+    def compute():
+        (ours, items), rivals = getattr(Stages(device), stage)()
+        found = {}
+        for name, (work, their_items) in rivals.items():
+            ratios, seconds = paired(work, ours, pairs=PAIRS)
+            found[name] = {"ratios": [ratio * items / their_items for ratio in ratios], "ours": seconds}
+        return {"items": items, "rivals": found}, {}
+
+    versions = {name: module.__version__ for name, module in (("diffusers", diffusers), ("deepinv", deepinv))}
+    sources = [fitting, stacking, training, sampling, unet, metrics.psnr, metrics.ssim, reference, Stages]
+    entry = experiment.memo("peers", {"stage": stage, **versions}, sources, compute, run_once)
+    for name, found in entry.info["rivals"].items():
+        record(
+            Record(
+                suite="peers",
+                group=stage.replace("_", " "),
+                arm=name,
+                role="stage",
+                budget=0,
+                axes={"at once": entry.info["items"]},
+                measures={
+                    "their time over ours": Measure("x", True, "timing", found["ratios"]),
+                    "our seconds": Measure("s", False, "timing", found["ours"]),
+                },
+                seconds={},
+            )
+        )

@@ -1,0 +1,149 @@
+"""``dipddpm train`` and ``dipddpm train-extractor``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dipddpm.data import open_dataset
+from dipddpm.denoisers.unet import save_checkpoint
+from dipddpm.distributed import Processes, processes
+from dipddpm.injection import Injection, injection, injections
+from dipddpm.measure.store import Store
+from dipddpm.measure.timer import synchronised
+from dipddpm.priorset import PriorRecipe, PriorSet, make_priors, observe
+from dipddpm.registry import choose
+from dipddpm.rng import ImageRng, image_keys
+from dipddpm.schedule import Schedule
+from dipddpm.training import train
+from dipddpm.training_extractor import train_extractor
+from dipddpm.updates import Recipe, initial_network
+
+INITIALISED_FROM = 64  # images that `--injection weights` fits the network to before it is trained
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """The two verbs and their options."""
+    p = verbs.add_parser("train", help="train a denoiser; run again to go on where it stopped")
+    p.add_argument("--dataset", default="photo-patches", help="photo-patches, cifar10 or folder:PATH")
+    p.add_argument("--data-root", type=Path, help="where downloaded data sets lie")
+    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
+    p.add_argument("--steps", type=int, default=5000, help="updates (default %(default)s)")
+    p.add_argument("--batch", type=int, default=64, help="images an update (default %(default)s)")
+    p.add_argument("--lr", type=float, default=5e-4, help="peak learning rate (default %(default)s)")
+    p.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights (default %(default)s)")
+    p.add_argument("--size", type=int, default=32, help="pixels (default %(default)s)")
+    p.add_argument("--channels", type=_ints, default=(32, 64, 96), help="width at each resolution (default 32,64,96)")
+    p.add_argument("--blocks", type=int, default=1, help="residual blocks a resolution (default %(default)s)")
+    p.add_argument(
+        "--held-out", type=int, default=512, help="held-out images for the loss, at most (default %(default)s)"
+    )
+    p.add_argument("--keep-at", type=_ints, default=(), help="updates whose checkpoint is kept besides the last")
+    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (default fp32)")
+    p.add_argument("--compile", action="store_true", help="through torch.compile")
+    p.add_argument("--injection", default="none", help="how a prior enters: none, residual, concat, weights")
+    p.add_argument("--prior", default="dip", help="dip, or a control: bicubic, mean_colour, ... (default %(default)s)")
+    p.add_argument("--task", default="inpaint", help="what priors are made from: observations of this degradation")
+    p.add_argument("--dip-architecture", default="deep_decoder", help="(default %(default)s)")
+    p.add_argument("--dip-iterations", type=int, default=200, help="(default %(default)s)")
+    p.add_argument("--priors", type=Path, help="file that holds the priors, or will (default: beside --out)")
+    p.add_argument(
+        "--cache", type=Path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
+    )
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.set_defaults(verb=_train)
+
+    p = verbs.add_parser("train-extractor", help="train a feature extractor on classes; run again to go on")
+    p.add_argument("--dataset", required=True, help="folder:PATH with one sub-folder a class")
+    p.add_argument("--out", type=Path, required=True, help="file to write, NAME.safetensors")
+    p.add_argument("--epochs", type=int, default=10, help="passes over the images (default %(default)s)")
+    p.add_argument("--batch", type=int, default=128, help="images an update (default %(default)s)")
+    p.add_argument("--lr", type=float, default=4e-3, help="peak learning rate (default %(default)s)")
+    p.add_argument("--seed", type=int, default=0)
+    p.set_defaults(verb=_train_extractor)
+
+
+def _ints(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+def _train(args: argparse.Namespace) -> None:
+    dataset = open_dataset(args.dataset, args.data_root, args.size)
+    images, held_out = dataset.load("train"), dataset.sample("test", args.held_out, or_fewer=True)
+    recipe = Recipe(
+        args.steps, batch=args.batch, lr=args.lr, ema_decay=args.ema, seed=args.seed, precision=args.precision,
+        compiled=args.compile,
+    )  # fmt: skip
+    able = [name for name, kind in injections().items() if kind.trained or name == "none"]
+    way = injection(choose("injection to train for", args.injection, able))
+    config = {"size": args.size, "channels": args.channels, "blocks": args.blocks}
+    model = initial_network(config, args.seed, way.channels)
+    with processes(args.device) as (group, device):
+        priors = _priors(args, way, ".priors.safetensors", images, group, device)
+        held_out_priors = _priors(args, way, ".held-out-priors.safetensors", held_out, group, device)
+        few = images[:: max(1, len(images) // INITIALISED_FROM)][:INITIALISED_FROM]
+        rng = ImageRng.for_images(image_keys(few), args.seed, args.task, "weights", device=device)
+        way.initialise(
+            model.to(device), observe(few, args.task, args.seed, device), Schedule.linear(), rng, args.dip_iterations
+        )
+        record = train(
+            images,
+            held_out,
+            args.out,
+            model=model,
+            schedule=Schedule.linear(),
+            recipe=recipe,
+            way=way,
+            priors=priors,
+            held_out_priors=held_out_priors,
+            device=device,
+            processes=group,
+            keep_at=args.keep_at,
+            provenance={
+                "command": "dipddpm " + shlex.join(sys.argv[1:]),
+                "data": dataset.label,
+                "torch": torch.__version__,
+                "prior_seconds": round(priors.seconds, 1) if priors else 0.0,
+            },
+            save=save_checkpoint,
+        )
+        if group.first:
+            losses = ", ".join(f"t={t}: {loss:.4f}" for t, loss in record["held_out_loss"].items())
+            print(f"wrote {args.out} after {record['updates']} updates; held-out loss {losses}")
+
+
+def _priors(
+    args: argparse.Namespace, way: Injection, suffix: str, images: Tensor, group: Processes, device: torch.device
+) -> PriorSet | None:
+    """The priors of some images, if ``way`` shows them to the network. The first process makes them, all read them."""
+    if not way.sees_mu:
+        return None
+    of = PriorRecipe(args.prior, args.task, args.dip_architecture, args.dip_iterations, args.seed)
+    file = (args.priors or args.out).with_suffix(suffix)
+    if group.first and not file.exists():
+        memo = Store(args.cache, device).measured
+        with tqdm(total=len(images), unit="prior", mininterval=2, file=sys.stderr) as bar:
+            make_priors(images, of, memo, device=device, clock=synchronised, progress=bar.update).save(file)
+    group.wait()
+    return PriorSet.load(file, of)
+
+
+def _train_extractor(args: argparse.Namespace) -> None:
+    dataset = open_dataset(args.dataset)
+    provenance = {
+        "command": "dipddpm " + shlex.join(sys.argv[1:]),
+        "data": dataset.label,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    record = train_extractor(
+        dataset, args.out, epochs=args.epochs, batch=args.batch, lr=args.lr, seed=args.seed, provenance=provenance
+    )
+    print(f"wrote {args.out} after {record['updates']} updates; held-out accuracy {record['held_out_accuracy']:.1%}")

@@ -1,0 +1,92 @@
+"""Feature extractors: what turns images into the vectors that population metrics compare. One file each.
+
+Each is a torch-fidelity ``FeatureExtractorBase``, registered there under its name when its module is imported, so that
+``torch_fidelity.calculate_metrics(feature_extractor="embedded64", cache=False, ...)`` works.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch_fidelity import FeatureExtractorBase, register_feature_extractor
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+from dipddpm.errors import InputError
+from dipddpm.registry import choose, discover
+
+
+class Extractor(FeatureExtractorBase, ABC):
+    """A network from uint8 images to ``width`` features.
+
+    The arguments are those that torch-fidelity passes, in its order; each has a default, so that ``Extractor()`` works.
+
+    Args:
+        name: the name in torch-fidelity's registry; None takes the class's own.
+        features_list: which of the network's outputs; None takes the one for population metrics.
+        feature_extractor_weights_path: a file of weights; None takes the usual one.
+    """
+
+    name: str
+    width: ClassVar[int]
+    fingerprint: str
+    """SHA-256 of the weights: part of every cache key and of every record."""
+    gives_fid: bool = False
+    """True only where these weights make a Frechet distance an FID; titles follow it."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls) and cls.name not in FEATURE_EXTRACTORS_REGISTRY:
+            register_feature_extractor(cls.name, cls)
+
+    @abstractmethod
+    def __init__(
+        self,
+        name: str | None = None,
+        features_list: list[str] | None = None,
+        feature_extractor_weights_path: str | Path | None = None,
+        **kwargs: Any,
+    ): ...
+
+    @torch.no_grad()
+    def features(self, images: Tensor, batch: int = 256) -> Tensor:
+        """Features of images, on the device that the extractor stands on, in batches.
+
+        Args:
+            images: (N, 3, H, W) uint8 in [0, 255].
+
+        Returns:
+            (N, width) float32, on the CPU.
+
+        Raises:
+            InputError: other type or shape, or no image at all.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+            raise InputError(
+                f"{self.name}: takes (N, 3, H, W) uint8 images, got {tuple(images.shape)} of {images.dtype}"
+            )
+        device = next(self.parameters()).device
+        parts = [self(chunk.to(device))[0].float().cpu() for chunk in images.split(batch)]
+        return torch.cat(parts)
+
+
+def extractors() -> Mapping[str, type[Extractor]]:
+    """Every feature extractor, by name."""
+    return discover(sys.modules[__name__], Extractor)  # type: ignore[type-abstract]
+
+
+def open_extractor(spec: str = "embedded64", device: torch.device | str = "cpu") -> Extractor:
+    """The extractor for ``embedded64`` (shipped), ``embedded64:FILE.safetensors`` (trained by ``dipddpm
+    train-extractor``), ``inception-v3`` (from the usual cache, or downloaded), ``inception-v3:PATH`` or a plug-in's.
+
+    Raises:
+        InputError: unknown extractor, or weights that are missing or not what they should be.
+    """
+    name, _, location = spec.partition(":")
+    kind = extractors()[choose("feature extractor", name, extractors())]
+    return kind(feature_extractor_weights_path=location or None).to(device)

@@ -1,0 +1,241 @@
+"""Unconditional samples, streamed to a folder in shards: the same for any batch size, and resumed after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from dipddpm.data import to_uint8
+from dipddpm.denoisers import Denoiser
+from dipddpm.errors import InputError
+from dipddpm.injection import injection
+from dipddpm.restore import Setting, restore
+from dipddpm.rng import ImageRng, seed_for
+from dipddpm.tasks import Observation
+from dipddpm.tasks.denoise import Identity
+
+NOTHING = Observation(torch.empty(0), Identity(), consistency="none")
+"""What an unconditional sample is held to."""
+MANIFEST = "manifest.json"
+FORMAT = "dipddpm-images-1"
+
+Mu = Callable[[range], Tensor]
+"""The priors, (n, 3, H, W) in [-1, 1], of a range of images."""
+
+
+def sample_images(
+    denoiser: Denoiser, indices: range, setting: Setting, mu: Tensor | None = None, seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, int]:  # fmt: skip
+    """The images of a population with these indices, all in one batch.
+
+    Image i draws all its noise from its own generator, seeded by ``seed`` and i alone: it is the same in any batch, but
+    for the rounding of the network, which may move a pixel by a level. Arms of one seed share their noise.
+
+    Args:
+        setting: how to sample; with ``nfe`` 0 the priors themselves are the images.
+        mu: priors (len(indices), 3, H, W) in [-1, 1] for an injection that uses one.
+
+    Returns:
+        uint8 (len(indices), 3, H, W) on the CPU, and the network evaluations that each took.
+    """
+    rng = ImageRng((seed_for(seed, "generate", i) for i in indices), device)
+    x_0, nfe = restore(denoiser, NOTHING, None if mu is None else mu.to(device), setting, rng)
+    return to_uint8(x_0).cpu(), nfe
+
+
+def generate(
+    denoiser: Denoiser,
+    count: int,
+    folder: Path,
+    setting: Setting,
+    *,
+    mu: Mu | None = None,
+    prior: str = "",
+    seed: int = 0,
+    batch: int = 64,
+    worker: tuple[int, int] = (0, 1),
+    device: torch.device | str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+    progress: bool = True,
+) -> GeneratedImages:
+    """Sample ``count`` images into ``folder``, a shard for each batch, written in one step when the batch is done.
+
+    What the folder already holds is kept: a killed run goes on, a larger ``count`` adds to a smaller one, and the batch
+    size may change on the way. One batch is in memory at a time.
+
+    Args:
+        setting: how to sample; ``start`` enters at ``t0`` (ES-DDPM, Lyu et al. 2205.12524), ``none`` at pure noise.
+        mu: gives the priors of a range of images; wanted by every injection but ``none``.
+        prior: what the priors are, in words or as a hash: a folder is of one kind of prior.
+        seed: of all noise.
+        batch: images sampled together.
+        worker: (i, n): this is process i of n that share the folder, each with a device of its own, say.
+        clock: seconds; should wait for the device.
+
+    Returns:
+        The images in the folder, of which other workers may still owe some.
+
+    Raises:
+        InputError: the folder holds images of another configuration, or other files; a prior that is missing,
+            without a name, or of no use.
+    """
+    if count < 1 or batch < 1 or not 0 <= worker[0] < worker[1]:
+        raise InputError(
+            f"generate takes a count and a batch from 1, and a worker i of n; got {count}, {batch}, {worker}"
+        )
+    _check_prior(setting, mu, prior)
+    config = {"denoiser": denoiser.fingerprint, "size": denoiser.size, "prior": prior, "seed": seed}
+    _claim(folder, config | asdict(setting), alone=worker[1] == 1)
+    covered = _covered(folder, count)
+    with tqdm(
+        total=count, initial=sum(covered), unit="image", mininterval=2, dynamic_ncols=True, file=sys.stderr,
+        disable=not progress,
+    ) as bar:  # fmt: skip
+        for indices in _missing(covered, batch, worker):
+            priors = mu(indices) if mu else None
+            started = clock()
+            images, nfe = sample_images(denoiser, indices, setting, priors, seed, device)
+            facts = {"seconds": repr(clock() - started), "nfe": str(nfe)}
+            path = folder / f"images-{indices.start:08d}-{indices.stop:08d}.safetensors"
+            _write(path, partial(save_file, {"images": images}, metadata=facts))
+            bar.update(len(indices))
+    return GeneratedImages(folder, count if worker[1] == 1 else None)
+
+
+def _check_prior(setting: Setting, mu: Mu | None, prior: str) -> None:
+    wanted = injection(setting.injection).uses_mu or setting.nfe == 0
+    if wanted != (mu is not None) or (mu is not None) != bool(prior):
+        raise InputError(
+            f"injection {setting.injection!r} at {setting.nfe} evaluations takes {'a' if wanted else 'no'} prior "
+            f"(mu, and what it is); got {prior or 'none'}"
+        )
+    if setting.nfe and setting.t0 is None and setting.injection not in ("none", "raw"):
+        raise InputError(f"injection {setting.injection!r} needs t0, the step to enter at")
+
+
+def _write(path: Path, fill: Callable[[Path], object]) -> None:
+    """Atomically: a kill leaves the file whole or not there."""
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
+    fill(unfinished)
+    unfinished.replace(path)
+
+
+def _claim(folder: Path, config: Mapping[str, object], alone: bool) -> None:
+    """Make the folder, or see that its images are of this configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if alone:  # what a kill left behind
+        for unfinished in folder.glob("*.partial"):
+            unfinished.unlink()
+    if any(_shards(folder)):
+        held = _manifest(folder)
+        other = [f"{key} {held.get(key)!r}, not {config[key]!r}" for key in config if held.get(key) != config[key]]
+        if other:
+            raise InputError(f"{folder} holds images of another configuration: {'; '.join(other)}; take another folder")
+        return
+    strangers = [path.name for path in folder.iterdir() if not path.name.startswith(("images-", "manifest."))]
+    if strangers:
+        raise InputError(f"{folder} holds {strangers[0]}: images go into a folder of their own")
+    _write(folder / MANIFEST, lambda path: path.write_text(json.dumps({"format": FORMAT, "config": config}, indent=1)))
+
+
+def _manifest(folder: Path) -> dict:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["format"] != FORMAT:
+            raise InputError(f"{folder}: images in the format {manifest['format']!r}, this version reads {FORMAT}")
+        return manifest["config"]
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: no {MANIFEST}, so no images that `dipddpm generate` wrote") from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / MANIFEST} is damaged ({error}); delete it and the shards beside it") from error
+
+
+def _shards(folder: Path) -> Iterator[tuple[range, Path, Mapping[str, str]]]:
+    """Every shard whose file is whole: the images in it, and what it says of their making."""
+    for path in sorted(folder.glob(f"images-{'?' * 8}-{'?' * 8}.safetensors")):
+        start, stop = map(int, path.stem.split("-")[1:])
+        try:
+            with safe_open(path, "pt") as opened:
+                facts, held = opened.metadata(), opened.get_slice("images").get_shape()[0]
+        except (SafetensorError, OSError):
+            continue  # cut short by something else than us: made again
+        if held == stop - start:
+            yield range(start, stop), path, facts
+
+
+def _covered(folder: Path, count: int) -> list[bool]:
+    covered = [False] * count
+    for indices, _, _ in _shards(folder):
+        for i in indices[: max(0, count - indices.start)]:
+            covered[i] = True
+    return covered
+
+
+def _missing(covered: list[bool], batch: int, worker: tuple[int, int]) -> Iterator[range]:
+    """Ranges of images that are not there, cut where a new folder would be cut, so that workers agree on the cuts."""
+    for start in range(worker[0] * batch, len(covered), worker[1] * batch):
+        cell = range(start, min(start + batch, len(covered)))
+        for there, run in groupby(cell, key=covered.__getitem__):
+            if not there:
+                indices = list(run)
+                yield range(indices[0], indices[-1] + 1)
+
+
+class GeneratedImages(Dataset):
+    """The images of a folder that :func:`generate` wrote, each (3, H, W) uint8: what torch-fidelity takes as input.
+
+    Args:
+        count: the first so many; None for all without a gap.
+
+    Attributes:
+        config: how they were made.
+        seconds: wall-clock of the sampling, over all runs that made them, priors excluded; nfe: evaluations an image.
+
+    Raises:
+        InputError: no such folder, or fewer images in it.
+    """
+
+    def __init__(self, folder: Path, count: int | None = None):
+        self.config = _manifest(folder)
+        self._where: list[tuple[Path, int]] = []
+        self.seconds, self.nfe = 0.0, 0
+        self._open: tuple[Path, Tensor] | None = None
+        for indices, path, facts in _shards(folder):
+            new = [(path, i - indices.start) for i in indices if i >= len(self._where)]
+            if indices.start > len(self._where) or not new:
+                continue
+            used = new if count is None else new[: count - len(self._where)]
+            self._where += used
+            self.seconds += float(facts["seconds"]) * len(used) / len(indices)
+            self.nfe = int(facts["nfe"])
+        if count is not None and len(self) < count:
+            raise InputError(f"{folder} holds {len(self)} of {count} images: run `dipddpm generate` on it again")
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __getitem__(self, i: int) -> Tensor:
+        path, at = self._where[i]
+        if self._open is None or self._open[0] != path:
+            with safe_open(path, "pt") as opened:
+                self._open = path, opened.get_tensor("images")
+        return self._open[1][at]
+
+    def tensor(self, indices: range | None = None) -> Tensor:
+        """The images of a range, all by default, as one tensor (n, 3, H, W) uint8."""
+        return torch.stack([self[i] for i in indices or range(len(self))])

@@ -1,0 +1,89 @@
+"""What became of a comparison with a baseline: findings, the exit code they add up to, and the table people read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+Outcome = Literal["regression", "missing", "incomparable", "inconclusive", "improved", "new", "not selected", "holds"]
+HOLDS, REGRESSION, NO_BASELINE, INCOMPARABLE, NOTHING = 0, 1, 3, 4, 5  # exit codes
+WORDS = {
+    HOLDS: "holds", REGRESSION: "REGRESSION", NO_BASELINE: "NO BASELINE", INCOMPARABLE: "UNDECIDED",
+    NOTHING: "NOTHING MEASURED",
+}  # fmt: skip
+LISTED: tuple[Outcome, ...] = ("regression", "missing", "incomparable", "inconclusive", "improved", "new")
+ROWS = 20  # of each outcome
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one measure of one entry, or of a whole entry (``metric`` "")."""
+
+    outcome: Outcome
+    key: str
+    metric: str
+    text: str
+
+
+@dataclass
+class Comparison:
+    """All findings, in order of appearance.
+
+    Attributes:
+        device: the section that was compared with; same_machine: the run is from the machine of the baseline.
+        raw_timings: measures that are seconds of one machine, which no baseline can judge.
+    """
+
+    device: str
+    same_machine: bool
+    raw_timings: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def of(self, outcome: Outcome) -> list[Finding]:
+        """The findings of an outcome."""
+        return [finding for finding in self.findings if finding.outcome == outcome]
+
+    @property
+    def code(self) -> int:
+        """Exit code: 1 something regressed, is missing or failed; 4 something could not be decided; 5 nothing was
+        compared; 0 all holds."""
+        if self.of("regression") or self.of("missing"):
+            return REGRESSION
+        if self.of("incomparable") or self.of("inconclusive"):
+            return INCOMPARABLE
+        return HOLDS if self.of("holds") or self.of("improved") else NOTHING
+
+    def summary(self, baseline: str) -> str:
+        """One line: the answer and the counts."""
+        machine = "same machine" if self.same_machine else "another machine"
+        order: tuple[Outcome, ...] = ("holds", *LISTED, "not selected")
+        names = {"holds": "hold", "regression": "regressed", "improved": "improved"}
+        counts = [f"{len(found)} {names.get(name, name)}" for name in order if (found := self.of(name))]
+        raw = f"; {self.raw_timings} timings in seconds are not gated" if self.raw_timings else ""
+        told = ", ".join(counts) or "no entries"
+        return f"{WORDS[self.code]} against {baseline} ({self.device}, {machine}): {told}{raw}"
+
+    def table(self, form: str = "simple") -> str:
+        """What does not simply hold, worst first; "" if all does. Findings for one reason share a row.
+
+        Args:
+            form: as ``tabulate`` names it: ``simple`` for a terminal, ``github`` for Markdown.
+        """
+        rows: list[dict[str, str]] = []
+        for outcome in LISTED:
+            by_reason: dict[tuple[str, str], list[Finding]] = {}
+            for finding in self.of(outcome):
+                by_reason.setdefault((finding.metric, finding.text), []).append(finding)
+            for (metric, text), members in list(by_reason.items())[:ROWS]:
+                more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+                rows.append({"": outcome, "entry": members[0].key + more, "measure": metric, "what": text})
+            if len(by_reason) > ROWS:
+                rows.append({"": outcome, "entry": f"... {len(by_reason) - ROWS} more", "measure": "", "what": ""})
+        return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, tablefmt=form) if rows else ""
+
+    def markdown(self, baseline: str) -> str:
+        """Summary and table for a job summary."""
+        parts = ("# Baseline gate", self.summary(baseline), self.table("github"))
+        return "\n\n".join(part for part in parts if part) + "\n"

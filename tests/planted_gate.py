@@ -1,0 +1,63 @@
+"""Runs, times and baselines with planted answers, for the tests of the gate."""
+
+import numpy as np
+
+from dipddpm.measure.record import Measure, Record, Run
+from dipddpm.measure.reference import UNIT
+
+IMAGES = 8
+MACHINE = {"gpu": None, "cpu": "a CPU", "cores": 2, "threads": 2, "torch": "2", "id": "here"}
+
+
+def ratios(level=5.0, noise=0.02, *, reference=0.01, reference_noise=0.01, seed=0, n=9):
+    """A time in units of the reference workload, beside a reference with a spread of its own."""
+    rng = np.random.default_rng(seed)
+    values = level * np.exp(rng.normal(0, noise, n))
+    seconds = reference * np.exp(rng.normal(0, reference_noise, n))
+    return Measure(UNIT, False, "timing", values.tolist(), reference=seconds.tolist())
+
+
+def cell(arm="noise", budget=5, psnr=24.0, *, seed=0, nfe=None, n=IMAGES, **options):
+    """One restored cell: PSNR of images that differ by some dB, SSIM, and the evaluations that happened."""
+    values = psnr + np.random.default_rng(seed).normal(0, 2, n)
+    measures = {
+        "psnr": Measure("dB", True, "quality", values.tolist()),
+        "ssim": Measure("", True, "quality", (values / 40).tolist()),
+        "nfe": Measure("", False, "structure", [budget if nfe is None else nfe]),
+    }
+    return Record(
+        suite="restoration", group="inpaint", arm=arm, role="control", budget=budget, axes={"setting": "eta 0"},
+        measures=measures | options.pop("measures", {}), seconds={"diffusion": 0.01}, units={"diffusion": budget},
+        chosen=True, seeds={"seed": 0}, items=[f"image {i}" for i in range(n)],
+        **{"origin": "bench_controls"} | options,
+    )  # fmt: skip
+
+
+def stage(arm="evaluation", time=None):
+    """A stage beside the reference workload, and the seconds of it, which are of this machine alone."""
+    measures = {"time": time or ratios(), "seconds": Measure("s", False, "timing", [0.05])}
+    return Record(
+        suite="speed", group="all", arm=arm, role="stage", budget=0, axes={}, measures=measures,
+        seconds={"evaluation": 0.05}, origin="bench_speed",
+    )  # fmt: skip
+
+
+def records():
+    """A small suite: two arms at two budgets, a stage, and a fit that counts its parameters."""
+    cells = [cell(arm, b, psnr + b / 5, seed=b) for arm, psnr in (("noise", 22.0), ("blur", 24.0)) for b in (1, 5)]
+    fit = Record(
+        suite="DIP fit", group="inpaint", arm="skip", role="stage", budget=20, axes={"images": IMAGES},
+        measures={"parameters": Measure("", False, "structure", [2_184_123])}, seconds={"dip": 1.0}, origin="bench_dip",
+    )  # fmt: skip
+    return [*cells, stage(), fit]
+
+
+def run(made=None, **options):
+    made = records() if made is None else list(made)
+    settings = dict(
+        title="planted", settings={"profile": "planted", "data": "photographs", "denoiser": "unet a1", "device": "cpu"},
+        primary="psnr", thresholds={"psnr": [20.0, 23.0], "ssim": [0.5]}, grid=[1, 5], reference="noise", margin=0.5,
+        stages=["dip", "diffusion"], machine=MACHINE, config={"images": IMAGES, "t0s": (50, 200)},
+        origins={record.origin: f"code of {record.origin}" for record in made},
+    )  # fmt: skip
+    return Run(**settings | options, records=made)

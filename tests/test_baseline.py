@@ -1,0 +1,345 @@
+"""Baselines: what may become one, what the file keeps and refuses, and the floor below which nothing is promised."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planted_gate import MACHINE, cell, ratios, records, run, stage
+
+from dipddpm.cli import main
+from dipddpm.measure import machine as machine_module
+from dipddpm.measure.baseline import NoBaseline, entries_of, load, write
+from dipddpm.measure.calibrate import Calibration, busy
+from dipddpm.measure.compare import compare
+from dipddpm.measure.files import readable_json
+from dipddpm.measure.floor import losses_caught, quality_floor, repeated, slowdowns_caught
+from dipddpm.measure.machine import machine
+from dipddpm.measure.promote import promote
+from dipddpm.measure.record import Measure, MeasureError, Run
+from dipddpm.measure.reference import PAIRS, measured, paired, steady
+from dipddpm.measure.tolerances import Tolerances
+
+STAGE = "speed / all / evaluation / 0 / 0"
+
+
+def edited(file, **changes):
+    """Change fields of the cpu section of a baseline file, as a reviewer would."""
+    text = json.loads(file.read_text())
+    text["cpu"] |= changes
+    file.write_text(json.dumps(text))
+
+
+def test_a_baseline_keeps_what_was_measured(tmp_path):
+    file = tmp_path / "b.json"
+    promote(run(), "first", file)
+    section = load(file)["cpu"]
+    before, after = entries_of(run()), section.entries
+    assert before.keys() == after.keys()
+    for key in before:
+        for name, measure in before[key].measures.items():
+            assert after[key].measures[name].values == pytest.approx(measure.values, rel=1e-5), (key, name)
+    assert (section.reason, section.machine) == ("first", MACHINE) and section.versions["torch"]
+    assert "seconds" not in after[STAGE].measures and after[STAGE].measures["time"].reference
+
+
+def test_one_measure_a_line_so_that_a_change_is_one_line(tmp_path):
+    promote(run(), "first", tmp_path / "a.json")
+    made = records()
+    psnr = made[0].measures["psnr"]
+    made[0] = replace(made[0], measures={**made[0].measures, "psnr": replace(psnr, values=[1.0, *psnr.values[1:]])})
+    promote(run(made), "first", tmp_path / "b.json")
+    a, b = ((tmp_path / name).read_text().splitlines() for name in ("a.json", "b.json"))
+    assert len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1
+    assert json.loads(readable_json({"a": [], "b": {"c": {}}, "d": [{"e": 1}]})) == {
+        "a": [],
+        "b": {"c": {}},
+        "d": [{"e": 1}],
+    }
+
+
+def test_devices_live_side_by_side_and_tolerances_stay(tmp_path):
+    file = tmp_path / "b.json"
+    promote(run(), "first", file)
+    edited(file, tolerances={"psnr": {"same": 0.05}}, floor={"psnr": {"same": 0.03}})
+    promote(run(settings=run().settings | {"device": "cuda:0"}), "a GPU", file)
+    promote(run(), "again", file)
+    sections = load(file)
+    assert set(sections) == {"cpu", "cuda"} and sections["cuda"].reason == "a GPU"
+    assert sections["cpu"].tolerances == {"psnr": {"same": 0.05}} and sections["cpu"].floor["psnr"] == {"same": 0.03}
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "said"),
+    [
+        (run(), " ", "needs a reason"),
+        (run(failed=2), "x", "2 failed tests"),
+        (run(selected="-k inpaint"), "x", r"not whole \(-k inpaint\)"),
+        (run([]), "x", "nothing that can be gated"),
+        (
+            run([cell(measures={"psnr": Measure("dB", True, "quality", [math.nan])})]),
+            "x",
+            "noise / 5 / 0: psnr holds NaN",
+        ),
+        (run([stage(time=ratios(reference_noise=0.4))]), "x", "promote a run from a quieter one"),
+    ],
+    ids=["reason", "failed", "partial", "empty", "NaN", "unsteady"],
+)
+def test_what_is_no_baseline(tmp_path, made, reason, said):
+    with pytest.raises(MeasureError, match=said):
+        promote(made, reason, tmp_path / "b.json")
+    assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tolerances": {"psnr": {"same": -1}}}, "tolerance of psnr, same: -1 must be a number from 0"),
+        ({"tolerances": {"psnr": {"here": 1}}}, "tolerance of psnr for 'here': choose from same, other, dedicated"),
+        ({"tolerances": {"overrides": [{"metric": "psnr", "same": 1}]}}, "must name 'entries' and 'metric'"),
+        ({"entries": {"x": {}}}, "not a baseline of dipddpm"),
+        ({"floor": {"psnr": {"same": 0.02}}}, r"0.01 for psnr \(same machine\) is below the noise floor 0.02"),
+    ],
+)
+def test_a_file_that_cannot_hold(tmp_path, changes, said):
+    file = tmp_path / "b.json"
+    promote(run(), "first", file)
+    edited(file, **changes)
+    with pytest.raises(MeasureError, match=said) as caught:
+        load(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(MeasureError, match=said):
+        promote(run(), "again", file)
+
+
+def test_no_file_and_no_json(tmp_path):
+    with pytest.raises(NoBaseline, match="no such baseline"):
+        load(tmp_path / "b.json")
+    (tmp_path / "b.json").write_text("{")
+    with pytest.raises(MeasureError, match="not a baseline"):
+        load(tmp_path / "b.json")
+
+
+def test_a_noisy_entry_gets_a_tolerance_of_its_own(tmp_path):
+    file, key = tmp_path / "b.json", "restoration / inpaint / blur / 5 / 0"
+    promote(run(), "first", file)
+    edited(file, floor={"psnr": {"same": 0.004}, "entries": {key: {"psnr": {"same": 0.1}}}})
+    with pytest.raises(
+        MeasureError, match=r"below the noise floor 0\.1 measured at restoration / inpaint / blur / 5"
+    ) as e:
+        load(file)
+    override = json.loads(str(e.value).partition("with ")[2].partition(" under")[0])  # the message says what to write
+    edited(file, tolerances={"overrides": [override]})
+    section = load(file)["cpu"]
+    made = records()
+    for i in (0, 3):
+        psnr = made[i].measures["psnr"]
+        worse = replace(psnr, values=[value - 0.12 for value in psnr.values])
+        made[i] = replace(made[i], measures={**made[i].measures, "psnr": worse})
+    assert {f.key for f in compare(run(made), section).of("regression")} == {"restoration / inpaint / noise / 1 / 0"}
+
+
+# The command line
+
+
+def test_exit_codes_of_the_command_line(tmp_path, capsys):
+    file, base = tmp_path / "run.json", tmp_path / "b.json"
+    run().save(file)
+    assert main(["compare", str(file), str(base)]) == 3
+    assert main(["baseline", "promote", str(file), "--out", str(base)]) == 2
+    assert "needs a reason" in capsys.readouterr().err
+    assert main(["baseline", "promote", str(file), "--reason", "first", "--out", str(base)]) == 0
+    assert main(["compare", str(file), str(base)]) == 0
+    run([replace(r, arm="other") if r.arm == "noise" else r for r in records()]).save(file)
+    assert main(["compare", str(file), str(base)]) == 1
+    run(config={"images": 9}).save(file)
+    assert main(["compare", str(file), str(base)]) == 4
+    run([]).save(file)
+    assert main(["compare", str(file), str(base)]) == 1  # a whole run without anything: all suites are gone
+    run([], selected="-k x").save(file)
+    assert main(["compare", str(file), str(base)]) == 5
+    run(settings=run().settings | {"device": "cuda"}).save(file)
+    capsys.readouterr()
+    assert main(["compare", str(file), str(base)]) == 3
+    assert "no baseline for cuda, only for cpu" in capsys.readouterr().err
+
+
+def test_a_run_with_nan_survives_its_file(tmp_path):
+    made = run([cell(measures={"psnr": Measure("dB", True, "quality", [math.nan, 1.0])})])
+    made.save(tmp_path / "run.json")
+    values = Run.load(tmp_path / "run.json").records[0].measures["psnr"].values
+    assert math.isnan(values[0]) and values[1] == 1.0
+
+
+# The reference workload, on a clock that tells what was planted
+
+
+class Clock:
+    """A clock that moves only when something works, at a pace that the machine changes as it likes."""
+
+    def __init__(self, noise, seed=0):
+        self.now, self.noise, self.rng = 0.0, noise, np.random.default_rng(seed)
+
+    def __call__(self):
+        return self.now
+
+    def work(self, seconds):
+        def run():
+            self.now += seconds * math.exp(self.rng.normal(0, self.noise))
+
+        return run
+
+
+def test_ratios_of_neighbours_of_equal_length():
+    clock = Clock(0.0)
+    values, seconds = paired(clock.work(0.05), clock.work(0.002), clock=clock)
+    assert values == pytest.approx([25.0] * PAIRS) and seconds == pytest.approx([0.002] * PAIRS)
+
+
+def test_a_machine_that_slows_down_slows_both():
+    clock = Clock(0.0)
+    pace = [1.0]
+    works = [clock.work(0.05), clock.work(0.01)]
+
+    def slowing(work):
+        def run():
+            before = clock.now
+            work()
+            pace[0] *= 1.002
+            clock.now = before + (clock.now - before) * pace[0]
+
+        return run
+
+    values, _ = paired(*(slowing(work) for work in works), clock=clock)
+    assert max(values) / min(values) < 1.05 and pace[0] > 1.3
+
+
+def test_an_unsteady_reference_is_measured_again_and_said(monkeypatch):
+    from dipddpm.measure import reference
+
+    clock = Clock(0.6)
+    monkeypatch.setattr(reference, "reference_work", lambda device: clock.work(0.2))
+    assert not steady(measured(clock.work(0.2), "cpu", clock=clock))
+    clock.noise = 0.01
+    assert steady(measured(clock.work(0.2), "cpu", clock=clock))
+
+
+def test_the_reference_workload_runs():
+    from dipddpm.measure.reference import reference_work
+
+    values, seconds = paired(reference_work("cpu"), reference_work("cpu"), pairs=3, seconds=0.001)
+    assert len(values) == 3 and all(0.1 < value < 10 for value in values) and all(s > 0 for s in seconds)
+
+
+# The floor
+
+
+def session(rng, level=1.0):
+    """A time as a shared machine tells it: every session has a pace of its own, pairs vary, now and then one far."""
+    pace = math.exp(rng.normal(0, 0.03))
+    values = level * pace * np.exp(rng.normal(0, 0.05, PAIRS))
+    values[rng.random(PAIRS) < 0.05] *= 1.5
+    return Measure(
+        "x reference", False, "timing", values.tolist(), reference=(0.01 + 1e-4 * rng.random(PAIRS)).tolist()
+    )
+
+
+def test_unchanged_code_raises_no_alarm_and_a_slowdown_is_always_caught():
+    rng = np.random.default_rng(7)
+    measures = [session(rng) for _ in range(200)]
+    found = repeated(measures, 0.30)
+    assert found.n == 200 and found.alarms <= 10 and found.inconclusive <= 0.05
+    assert 1.05 < found.typical < 1.2 and found.typical < found.largest < 1.5
+    caught = {factor: slowdowns_caught(measures, factor, 0.30) for factor in (1.1, 1.3, 1.6, 2.0)}
+    assert caught[1.1] == 0 and caught[1.6] == caught[2.0] == 10 and caught[1.3] <= 5, caught
+    assert slowdowns_caught(measures, 1.6, 0.30, draws=100) >= 98
+
+
+def test_losses_are_caught_beyond_the_tolerance(tmp_path):
+    promote(run(), "first", tmp_path / "b.json")
+    section = load(tmp_path / "b.json")["cpu"]
+    assert losses_caught(run(), section, 0.05) == (4, 4) and losses_caught(run(), section, 0.005) == (0, 4)
+    elsewhere = run(machine={"id": "elsewhere"})
+    assert losses_caught(elsewhere, section, 0.1) == (0, 4) and losses_caught(elsewhere, section, 0.5) == (4, 4)
+
+
+def test_the_quality_floor_lists_what_is_noisy():
+    made = records()
+    for i, by in ((0, 0.001), (3, 0.3)):
+        psnr = made[i].measures["psnr"]
+        made[i] = replace(
+            made[i], measures={**made[i].measures, "psnr": replace(psnr, values=[v + by for v in psnr.values])}
+        )
+    largest, listed = quality_floor(entries_of(run()), entries_of(run(made)), "other", Tolerances())
+    assert largest == {"psnr": {"other": 0.001}, "ssim": {"other": 0.0}}
+    assert listed == {"restoration / inpaint / blur / 5 / 0": {"psnr": {"other": 0.3}}}
+
+
+def test_calibration_writes_the_floor_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, rng, said = tmp_path / "b.json", np.random.default_rng(0), []
+    promote(run(machine=machine()), "first", file)
+    calibration = Calibration(file, "cpu", suites=tmp_path, say=said.append)
+    for i in range(5):
+        run([stage(time=session(rng))], machine=machine()).save(calibration.folder / f"timing-{i:02}.json")
+    for name, arm in (("quality-same", 0.0), ("quality-other", 0.15)):
+        made = records()
+        psnr = made[0].measures["psnr"]
+        made[0] = replace(
+            made[0], measures={**made[0].measures, "psnr": replace(psnr, values=[v + arm for v in psnr.values])}
+        )
+        run(made, machine=machine() if not arm else MACHINE).save(calibration.folder / f"{name}.json")
+    assert "0 of 5" in calibration.timing(5)
+    assert "0.15" in calibration.quality()
+    floor = load(file)["cpu"].floor
+    assert floor["timing"] == {"repeats": 5} and 0 < floor["entries"][STAGE]["timing"]["same"] < 0.3
+    key = "restoration / inpaint / noise / 1 / 0"
+    assert floor["entries"][key]["psnr"] == {"other": 0.15} and floor["psnr"]["same"] < 1e-4 and not said
+    table = calibration.detection()
+    assert "time x 1.6" in table and "10 of 10" in table and "psnr, 0.5 worse" in table
+    edited(file, tolerances={"psnr": {"other": 0.1}})
+    calibration.quality()
+    assert "is below the noise floor 0.15" in said[0]
+    with pytest.raises(MeasureError, match="below the noise floor"):
+        load(file)
+
+
+def test_a_calibration_run_that_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    promote(run(), "first", tmp_path / "b.json")
+    calibration = Calibration(tmp_path / "b.json", "cpu", ["--no-such-option"], suites=tmp_path)
+    with pytest.raises(MeasureError, match=r"calibration run timing-00 failed(.|\n)*no-such-option"):
+        calibration.timing(1)
+    with pytest.raises(MeasureError, match="no section 'cuda' to calibrate, only cpu"):
+        Calibration(tmp_path / "b.json", "cuda").section()
+    with pytest.raises(MeasureError, match="nothing kept"):
+        calibration.detection()
+
+
+def test_the_hogs_go_when_they_should():
+    import psutil
+
+    before = {p.pid for p in psutil.Process().children()}
+    with busy(1):
+        (hog,) = (p for p in psutil.Process().children() if p.pid not in before)
+    assert not hog.is_running()
+
+
+def test_the_fingerprint_knows_what_rounds_and_nothing_that_flutters(monkeypatch):
+    found = machine()
+    assert {"cpu", "cores", "threads", "torch", "blas", "gpu", "gpu_driver", "id"} <= set(found)
+    assert not any("mhz" in str(value).lower() or "frequency" in name for name, value in found.items())
+    monkeypatch.setattr(machine_module, "_blas", lambda: "another")
+    assert machine.__wrapped__()["id"] != found["id"]
+
+
+def test_a_floor_is_written_even_where_it_forbids_the_tolerances(tmp_path):
+    """What was measured is kept; the next load says what it forbids."""
+    promote(run(), "first", tmp_path / "b.json")
+    sections = load(tmp_path / "b.json")
+    sections["cpu"].floor = {"psnr": {"same": 1.0}}
+    write(tmp_path / "b.json", sections)
+    assert load(tmp_path / "b.json", check=False)["cpu"].floor == {"psnr": {"same": 1.0}}
+    with pytest.raises(MeasureError):
+        load(tmp_path / "b.json")

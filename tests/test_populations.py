@@ -1,0 +1,137 @@
+"""The section on populations: floor and leaks marked, differences with intervals, equal seconds charged in full."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from planted import run
+
+from dipddpm.generation import generation_cells
+from dipddpm.measure import populations
+from dipddpm.measure.leaderboard import frame
+from dipddpm.measure.record import Measure, Record
+from dipddpm.measure.report import markdown, terminal, write
+from dipddpm.population.scores import distance_from, scores, spread_within
+from dipddpm.profiles import PROFILES, profile
+
+KID = "KID-embedded64@96-train"
+
+
+def population(arm, budget, kid, dip=0.0, leak="none", seconds=True, half=0.1):
+    measures = {
+        KID: Measure("", False, "quality", [kid], interval=[kid - half, kid + half]),
+        "recall": Measure("", True, "quality", [0.5]),
+        "nfe": Measure("", False, "structure", [budget]),
+    }
+    cost = {"dip": dip, "diffusion": 0.01 * budget} if seconds else {}
+    return Record("generation", "photos", arm, "population", budget, {}, measures, cost, leak=leak, items=["a"])
+
+
+PLANTED = [
+    population("noise", 5, 2.0),
+    population("noise", 20, 1.0),
+    population("dip", 5, 1.5, dip=0.2),
+    population("free", 5, 1.0),
+    population("oracle", 5, 0.2, leak="clean-target"),
+    population("real", 0, 0.05, leak="clean-target", seconds=False),
+]
+
+
+def section(records):
+    return "\n\n".join(populations.sections(run(records)))
+
+
+def row(text, name, column):
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    header = next(line for line in lines if column in line)
+    return next(line for line in lines[lines.index(header) :] if line[0] == name)[header.index(column)]
+
+
+def test_a_dip_is_better_at_equal_evaluations_and_worse_once_its_seconds_buy_noise_more_of_them():
+    text = section(PLANTED)
+    at_equal_nfe = row(text, "dip", "Δ KID, equal NFE")
+    at_equal_seconds = row(text, "dip", "Δ KID, equal seconds")
+    assert at_equal_nfe.startswith("-0.5 [-0.641, -0.359] better (5 NFE)")
+    assert at_equal_seconds.startswith("+0.5 [+0.359, +0.641] worse (20 NFE)")
+    assert row(text, "free", "Δ KID, equal seconds").endswith("better (5 NFE)")
+
+
+def test_a_table_says_once_what_all_its_columns_share_and_every_title_where_they_differ():
+    text = section(PLANTED)
+    assert "FD is FD-embedded64@96-train" in text and "| KID " in text and "| recall" in text
+    other = population("noise", 5, 2.0)
+    mixed = {name.replace("@96", "@48"): measure for name, measure in other.measures.items()}
+    both = section([*PLANTED, dataclasses.replace(other, measures=mixed)])
+    assert "| KID " in both and "KID-embedded64@48" in both
+
+
+def test_what_leaks_is_marked_and_enters_no_difference():
+    table, against = section(PLANTED).split("Against a start from noise")
+    assert "oracle (leaks)" in table and "| real " in table
+    assert "oracle" not in against and "real" not in against and "| noise" not in against
+
+
+def test_a_difference_within_chance_is_none():
+    close = [population("noise", 5, 1.0), population("dip", 5, 1.05, dip=0.1)]
+    assert "no difference" in row(section(close), "dip", "Δ KID, equal NFE")
+    dear = [population("noise", 500, 1.0), population("dip", 5, 1.05)]
+    assert row(section(dear), "dip", "Δ KID, equal seconds") == "no rival as cheap"
+
+
+def test_populations_stand_in_the_report_and_in_a_table_of_their_own(tmp_path):
+    planted = run([*PLANTED])
+    table = frame(planted)
+    assert table.empty and "## generation, photos" in markdown(planted, table)
+    assert "recall" not in terminal(planted, table) and "generation, photos" in terminal(planted, table)
+    paths = write(planted, table, tmp_path)
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "populations.csv"]
+    rows = populations.frame(planted.records)
+    assert len(rows) == 6 and math.isclose(rows.loc[2, "seconds"], 0.25) and rows.loc[0, f"{KID}_low"] == 1.9
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_every_profile_generates_the_floor_the_controls_and_noise_for_the_price_of_a_dip(name):
+    p = profile(name)
+    cells = generation_cells(p)
+    assert len(set(cells)) == len(cells)
+    assert {arm.prior for arm, *_ in cells} >= {
+        "noise",
+        "dip",
+        "blur",
+        "mean_colour",
+        "shuffled",
+        "untrained",
+        "oracle",
+    }
+    assert {nfe for arm, nfe, _ in cells if arm.prior == "noise"} >= {
+        *p.generation_budgets,
+        *p.generation_noise_budgets,
+    }
+    assert any(arm.prior == "oracle" and nfe == 0 for arm, nfe, _ in cells)
+    assert p.population > 64, "no Frechet distance with 64 features"
+
+
+def test_scores_have_titles_intervals_and_a_limit_once_there_are_images_enough():
+    rng = torch.Generator().manual_seed(0)
+    real, held_out, copies = (torch.randn(n, 8, generator=rng) for n in (300, 200, 60))
+
+    class Eyes:
+        name, gives_fid = "eyes", False
+
+    few = scores(copies, held_out, copies, Eyes(), "train")
+    assert few["memorisation-eyes@60-train"].value == 1, "every sample is a photograph that a prior was made of"
+    assert few["FD-eyes@60-train"].interval and "FD∞-eyes-train" in few
+    assert "FD-eyes@6-train" not in scores(copies[:6], held_out, copies, Eyes(), "train"), "fewer images than features"
+    shifted = scores(real + 1, held_out, copies, Eyes(), "train")
+    low, high = shifted["FD∞-eyes-train"].interval
+    assert low < 8 < high, "the closed form of two Gaussians a shift of 1 apart in 8 dimensions"
+    assert sum(title.startswith("FD-eyes@") for title in shifted) == 6
+
+
+def test_how_much_of_a_sample_its_prior_decides():
+    rng = torch.Generator().manual_seed(0)
+    priors, noise = torch.randn(200, 8, generator=rng), torch.randn(200, 8, generator=rng)
+    assert spread_within(priors, priors) == 0 and distance_from(priors, priors) == 0
+    assert spread_within(priors, noise) == pytest.approx(1, abs=0.05)
+    assert distance_from(noise, priors) == pytest.approx(1, abs=0.05)
