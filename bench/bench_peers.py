@@ -13,21 +13,22 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dipddpm import fitting, metrics, sampling, stacking, training, unet
+from dipddpm import fitting, sampling, stacking, unet, updates
+from dipddpm.data import to_float
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
 from dipddpm.fitting import fit_dip
 from dipddpm.measure import reference
 from dipddpm.measure.record import Measure, Record
-from dipddpm.measure.reference import paired
+from dipddpm.measure.reference import median_ratio, paired
 from dipddpm.metrics.psnr import Psnr
 from dipddpm.metrics.ssim import Ssim
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import sample_ddim
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
-from dipddpm.training import ddpm_loss
 from dipddpm.unet import UNet
+from dipddpm.updates import Recipe, Training
 
 diffusers = pytest.importorskip("diffusers", reason="needs pip install 'dipddpm[peers]'")
 deepinv = pytest.importorskip("deepinv", reason="needs pip install 'dipddpm[peers]'")
@@ -140,30 +141,27 @@ class Stages:
         return ours.to(self.device), {name: (m.to(self.device), call) for name, (m, call) in theirs.items()}
 
     def training_step(self):
+        """Ours draws its batch, watches for NaN and averages the weights besides; the peers' is the update alone."""
         ours, theirs = self.unets()
-        schedule = Schedule.linear()
-        x_0 = torch.randn(self.batch, 3, 32, 32, device=self.device)
+        schedule, pixels = Schedule.linear(), torch.randint(0, 256, (self.batch, 3, 32, 32), dtype=torch.uint8)
+        training = Training(copy.deepcopy(ours), schedule, Recipe(10**6, batch=self.batch), device=self.device)
+        x_0 = to_float(pixels).to(self.device)
         t, eps = torch.randint(0, 1000, (self.batch,), device=self.device), torch.randn_like(x_0)
         noised = schedule.q_sample(x_0, t, eps)
 
-        def step(model, loss):
-            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        def step(model, call):
+            optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4, fused=True)
 
             def work():
                 optimizer.zero_grad(set_to_none=True)
-                loss().backward()
+                F.mse_loss(call(model, noised, t), eps).backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
 
             return work, self.batch
 
-        model = copy.deepcopy(ours).to(memory_format=torch.channels_last).train()  # as our own loop has it
-        like = x_0.contiguous(memory_format=torch.channels_last)
-        rivals = {
-            name: step(m.train(), lambda m=m, call=call: F.mse_loss(call(m, noised, t), eps))
-            for name, (m, call) in theirs.items()
-        }
-        return step(model, lambda: ddpm_loss(model, schedule, like, t, eps).mean()), rivals
+        rivals = {name: step(copy.deepcopy(model), call) for name, (model, call) in theirs.items()}
+        return (lambda: training.update(pixels), self.batch), rivals
 
     def sampling(self):
         ours, theirs = self.unets()
@@ -249,7 +247,7 @@ def bench_peers(stage, experiment, run_once, record):
         return {"items": items, "rivals": found}, {}
 
     versions = {name: module.__version__ for name, module in (("diffusers", diffusers), ("deepinv", deepinv))}
-    sources = [fitting, stacking, training, sampling, unet, metrics.psnr, metrics.ssim, reference, Stages]
+    sources = [fitting, stacking, updates, sampling, unet, Psnr, Ssim, reference, Stages]
     entry = experiment.memo("peers", {"stage": stage, **versions}, sources, compute, run_once)
     for name, found in entry.info["rivals"].items():
         record(
@@ -261,7 +259,9 @@ def bench_peers(stage, experiment, run_once, record):
                 budget=0,
                 axes={"at once": entry.info["items"]},
                 measures={
-                    "their time over ours": Measure("x", True, "timing", found["ratios"]),
+                    "their time over ours": Measure(
+                        "x", True, "timing", found["ratios"], interval=median_ratio(found["ratios"], [1.0])[1:]
+                    ),
                     "our seconds": Measure("s", False, "timing", found["ours"]),
                 },
                 seconds={},

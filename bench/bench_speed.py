@@ -8,7 +8,8 @@ since a pair should last tenths of a second for the machine to be the same in bo
 import pytest
 import torch
 
-from dipddpm import fitting, restore, training, unet
+from dipddpm import fitting, restore, unet, updates
+from dipddpm.data import to_uint8
 from dipddpm.dip.skip import SkipNet
 from dipddpm.measure import reference
 from dipddpm.measure.record import Measure, Record
@@ -18,7 +19,7 @@ from dipddpm.metrics.ssim import Ssim
 from dipddpm.restore import Setting
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import task
-from dipddpm.training import ddpm_loss
+from dipddpm.updates import Recipe
 
 
 def images(n, experiment):
@@ -48,22 +49,13 @@ def sampling(experiment):
 
 
 def training_step(experiment):
-    """One update of a U-Net of the default size on 4 images, the average of the weights included."""
-    device, schedule = experiment.device, experiment.denoiser.schedule
+    """One update of a U-Net of the default size on 4 images: draws, gradient, AdamW, the average of the weights."""
+    pixels, recipe = to_uint8(images(64, experiment)), Recipe(10**6, batch=4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = unet.UNet(experiment.denoiser.size).to(device).to(memory_format=torch.channels_last).train()
-    optimizer, ema = torch.optim.AdamW(model.parameters(), fused=True), training.EMA(model, 0.999)
-    x_0 = images(4, experiment).to(device, memory_format=torch.channels_last)
-    t, eps = torch.arange(100, 900, 200, device=device), torch.randn_like(x_0)
-
-    def update():
-        optimizer.zero_grad(set_to_none=True)
-        ddpm_loss(model, schedule, x_0, t, eps).mean().backward()
-        optimizer.step()
-        ema.update(model)
-
-    return update
+        model = unet.UNet(experiment.denoiser.size)
+    training = updates.Training(model, experiment.denoiser.schedule, recipe, device=experiment.device)
+    return lambda: training.update(pixels)
 
 
 def scoring(experiment):
@@ -86,7 +78,7 @@ def bench_speed(stage, experiment, run_once, record, request):
         info = compute()[0]
     else:
         key = {"stage": stage.__name__, "denoiser": experiment.denoiser.fingerprint}
-        sources = [reference, fitting, SkipNet, restore, training, unet, Psnr, Ssim, type(experiment.denoiser)]
+        sources = [reference, fitting, SkipNet, restore, updates, unet, Psnr, Ssim, type(experiment.denoiser)]
         info = experiment.memo("speed", key, [*sources, request.module], compute, run_once).info
     found = Measure(reference.UNIT, False, "timing", info["values"], reference=info["reference"])
     typical = sorted(info["values"])[len(info["values"]) // 2] * sorted(info["reference"])[len(info["reference"]) // 2]

@@ -93,10 +93,11 @@ def _score(args: argparse.Namespace) -> None:
     extractor, images = open_extractor(args.extractor, args.device), GeneratedImages(args.folder, args.count)
     pixels = images.tensor()
     dataset = open_dataset(args.reference, args.data_root, pixels.shape[-1])
-    reference, trained_on, held_out = (
-        extractor.features(torch.cat([dataset.load(split) for split in SPLITS if split in wanted]))
-        for wanted in (splits, ["train"], ["test"])
-    )
-    found = scores(extractor.features(pixels), reference, trained_on, extractor, args.split, held_out)
+    features = {
+        split: extractor.features(dataset.load(split)) for split in SPLITS if split in {*splits, "train", "test"}
+    }
+    reference = torch.cat([features[split] for split in splits])
+    samples = extractor.features(pixels)
+    found = scores(samples, reference, features["train"], extractor, args.split, held_out=features["test"])
     for name, score in found.items():
         print(f"{name}: {score.value:.4g}" + (" [{:.4g}, {:.4g}]".format(*score.interval) if score.interval else ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, median
 
 import pandas as pd
 
@@ -174,10 +175,11 @@ def _stages(records: Sequence[Record]) -> str:
     for record in records:
         row: dict[str, object] = {"task": record.group, "what": record.arm, **record.axes}
         for name, measure in record.measures.items():
-            mean = sum(measure.values) / len(measure.values)
-            row[f"{name} ({measure.unit})" if measure.unit else name] = (
-                f"{mean:.0f}" if measure.kind == "structure" and mean > 1000 else f"{mean:.4g}"
-            )
+            mean = median(measure.values) if measure.interval else fmean(measure.values)
+            text = f"{mean:.0f}" if measure.kind == "structure" and mean > 1000 else f"{mean:.4g}"
+            if measure.interval:
+                text += " [{:.4g}, {:.4g}]".format(*measure.interval)
+            row[f"{name} ({measure.unit})" if measure.unit else name] = text
         for stage, added in record.memory.items():
             row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
         rows.append(row)
