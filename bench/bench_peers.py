@@ -1,6 +1,6 @@
 """How much faster is each stage than what one would run instead? In one process, in turns, as a ratio.
 
-Needs the extra ``[peers]``. The peers are run as their own documentation does; a network that is timed against ours has
+``pytest bench -k peers``, with the extra ``[peers]``. The peers are run as their own documentation does; a network that is timed against ours has
 the same number of FLOPs, to 5 %.
 """
 
@@ -233,8 +233,16 @@ def equal_flops(build, call, target):
 STAGES = [name for name in vars(Stages) if not name.startswith("_") and name not in ("observed", "fit", "unets")]
 
 
+@pytest.fixture
+def asked_for(request):
+    """Minutes of timing are no part of a run that asks other questions."""
+    given = [request.config.getoption("keyword"), *request.config.args]
+    if request.config.getoption("profile") != "full" and not any("peers" in text for text in given):
+        pytest.skip("takes minutes: pytest bench -k peers, or --profile full")
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def bench_peers(stage, experiment, run_once, record):
+def bench_peers(stage, asked_for, experiment, run_once, record):
     """One stage of ours and what one would run instead, in turns, on the same device."""
     device = experiment.device
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from dipddpm.errors import InputError
 from dipddpm.registry import choose
+from dipddpm.tasks import tasks
 
 Solver = tuple[str, float, int]
 """(sampler, eta, time travel)."""
@@ -29,7 +30,8 @@ class Profile:
         images: test images; validation_images: images that settings are chosen on; seeds: repeats of everything.
         tasks: the first is the one that the ablations run on.
         architectures: DIP architectures on the first task; ``name:matched`` is the width that has as many parameters
-            as the first architecture. few_architectures: those on the other tasks.
+            as the first architecture. few_architectures: those on the other tasks, leaking_architectures: on a task that
+            leaks the photograph, which enters no comparison (empty: the same everywhere).
         iterations: DIP training durations besides 0, ascending.
         budgets: network evaluations that every arm runs at, each an independent run.
         noise_budgets: further budgets for the start from noise: what the price of a DIP would buy it.
@@ -64,6 +66,7 @@ class Profile:
     budgets: tuple[int, ...]
     noise_budgets: tuple[int, ...]
     few_architectures: tuple[str, ...] = ()
+    leaking_architectures: tuple[str, ...] = ()
     seeds: int = 1
     t0s: tuple[int, ...] = (25, 75, 200, 450)
     solvers: tuple[Solver, ...] = START_SOLVERS
@@ -96,7 +99,11 @@ class Profile:
 
     def architectures_for(self, task: str) -> tuple[str, ...]:
         """DIP architectures that run on a task."""
-        return self.architectures if task == self.tasks[0] else (self.few_architectures or self.architectures)
+        if task == self.tasks[0]:
+            return self.architectures
+        if self.leaking_architectures and tasks()[task].leak != "none":
+            return self.leaking_architectures
+        return self.few_architectures or self.architectures
 
     def override(self, axes: Sequence[str]) -> Profile:
         """The profile with axes replaced, each as ``name=value,value``; names are those of :data:`AXES`.
@@ -195,12 +202,18 @@ PROFILES: Mapping[str, Profile] = {
             tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
             architectures=(*EVERY_ARCHITECTURE, "conv_decoder:matched"),
             few_architectures=("skip", "deep_decoder"),
+            leaking_architectures=("deep_decoder",),
             iterations=(50, 150),
             budgets=(1, 5, 20),
             noise_budgets=(150,),
             solvers=START_SOLVERS[1:3],
+            noise_solvers=(
+                ("ddim", 0.0, 1), ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("ddim", 1.0, 10),
+                ("dpmpp_2m", 0.0, 1),
+            ),
             strengths=(8.0,),
-            trials=8,
+            trials=6,
+            training_updates=(10, 40),
         ),
         Profile(
             name="full",
