@@ -36,9 +36,9 @@ EXPERIMENTS: pytest.StashKey[list[Experiment]] = pytest.StashKey()
 THRESHOLDS = {"psnr": [20.0, 22.0, 25.0], "ssim": [0.7, 0.8, 0.9]}
 # Axes whose values add cells and leave those alone that are there. Every other axis decides all results.
 ADDING = {
-    "name", "seeds", "tasks", "architectures", "few_architectures", "leaking_architectures", "iterations",
-    "budgets", "noise_budgets", "grid_t0s", "grid_budgets", "batch_sizes", "generation_architectures", "generation_iterations", "generation_t0s",
-    "generation_budgets", "generation_noise_budgets", "training_tasks", "training_updates",
+    "name", "seeds", "tasks", "architectures", "few_architectures", "leaking_architectures", "iterations", "budgets",
+    "noise_budgets", "grid_t0s", "grid_budgets", "batch_sizes", "generation_architectures", "generation_iterations",
+    "generation_t0s", "generation_budgets", "generation_noise_budgets", "training_tasks", "training_updates",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """How much faster is each stage than what one would run instead? In one process, in turns, as a ratio.
 
-``pytest bench -k peers``, with the extra ``[peers]``. The peers are run as their own documentation does; a network that is timed against ours has
-the same number of FLOPs, to 5 %.
+``pytest bench -k peers``, with the extra ``[peers]``. The peers are run as their own documentation does; a network that
+is timed against ours has the same number of FLOPs, to 5 %.
 """
 
 import copy

@@ -30,8 +30,8 @@ class Profile:
         images: test images; validation_images: images that settings are chosen on; seeds: repeats of everything.
         tasks: the first is the one that the ablations run on.
         architectures: DIP architectures on the first task; ``name:matched`` is the width that has as many parameters
-            as the first architecture. few_architectures: those on the other tasks, leaking_architectures: on a task that
-            leaks the photograph, which enters no comparison (empty: the same everywhere).
+            as the first architecture. few_architectures: those on the other tasks; leaking_architectures: those on a
+            task that leaks the photograph and enters no comparison (empty: the same everywhere).
         iterations: DIP training durations besides 0, ascending.
         budgets: network evaluations that every arm runs at, each an independent run.
         noise_budgets: further budgets for the start from noise: what the price of a DIP would buy it.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 SMALL = [
     "--profile", "smoke", "--axis", "task=super_resolution", "--axis", "dip.architecture=deep_decoder",
     "--axis", "dip.iterations=4", "--axis", "images=3", "--axis", "validation_images=2", "--axis", "trials=1",
-    "-k", "restoration or dip_fit",
+    "-k", "bench_control or bench_duration or bench_ablation or bench_dip_fit",
 ]  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_options_are_in_the_help():
 
 def test_native_pytest_benchmark_output_carries_our_metrics(tmp_path):
     file = tmp_path / "benchmark.json"
-    output, process = bench(tmp_path, *SMALL[:-2], "-k", "pinv-at-1 or dip_fit", "--benchmark-json", str(file))
+    output, process = bench(tmp_path, *SMALL[:-2], "-k", "pinv-at-1 or bench_dip_fit", "--benchmark-json", str(file))
     assert process.returncode == 0, output
     import json
 

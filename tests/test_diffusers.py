@@ -89,7 +89,8 @@ def test_the_cifar10_ddpm_reloads_and_samples_as_diffusers_does(tmp_path):
     denoiser = opened(pipe, tmp_path)
     assert (denoiser.size, denoiser.schedule.T, denoiser.clip) == (32, 1000, 1.0)
     torch.testing.assert_close(denoiser.schedule.beta, Schedule.linear().beta, rtol=1e-6, atol=0)
-    assert_same_as_its_own_loop(pipe, denoiser, 4, batch=1)
+    # Steps this long divide by sqrt(abar) as small as 0.006: what two memory layouts round apart grows with it.
+    assert_same_as_its_own_loop(pipe, denoiser, 4, batch=1, atol=5e-4)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])

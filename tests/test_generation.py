@@ -64,7 +64,7 @@ def test_every_image_draws_from_its_own_generator(monkeypatch):
     class Zero:
         """Predicts no noise, so that what is drawn is all that is seen."""
 
-        schedule, size, clip = open_denoiser("unet").schedule, 8, 0.0
+        schedule, size, clip, injection = open_denoiser("unet").schedule, 8, 0.0, "none"
 
         def eps(self, x_t, t):
             drawn.setdefault(len(x_t), []).append(x_t)
@@ -80,7 +80,7 @@ def test_a_start_is_the_noised_prior(denoiser, photographs):
     seen = []
 
     class Watched:
-        schedule, size, clip = denoiser.schedule, denoiser.size, denoiser.clip
+        schedule, size, clip, injection = denoiser.schedule, denoiser.size, denoiser.clip, "none"
 
         def eps(self, x_t, t):
             seen.append((x_t, t))

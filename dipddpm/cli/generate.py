@@ -89,7 +89,8 @@ def _score(args: argparse.Namespace) -> None:
     from dipddpm.extractors import open_extractor  # here: torch-fidelity takes seconds to import
     from dipddpm.population.scores import scores
 
-    splits = [choose("split", split, SPLITS) for split in args.split.split("+")]
+    wanted = [choose("split", split, SPLITS) for split in args.split.split("+")]
+    splits = [split for split in SPLITS if split in wanted]
     extractor, images = open_extractor(args.extractor, args.device), GeneratedImages(args.folder, args.count)
     pixels = images.tensor()
     dataset = open_dataset(args.reference, args.data_root, pixels.shape[-1])
