@@ -47,7 +47,7 @@ def generation_of(experiment):
     left = len(experiment.dataset.load("train")) - p.population
     if left < p.population:
         raise InputError(f"{p.population} photographs for the reference, {left} left: lower it with --axis population=")
-    return made, made.reference(left)
+    return made, made.reference(min(left, p.population_reference))
 
 
 @cache

@@ -68,6 +68,8 @@ def scoring(experiment):
 @pytest.mark.parametrize("stage", [dip_fit, evaluation, sampling, training_step, scoring], ids=lambda s: s.__name__)
 def bench_speed(stage, experiment, run_once, record, request):
     """A stage in turns with the reference workload; always measured anew where a baseline is to be held."""
+    if experiment.profile.name == "quick":
+        pytest.skip("what a stage takes does not depend on the profile: smoke and full time them")
     device = experiment.device
 
     def compute():

@@ -100,15 +100,15 @@ def budgets(arm: Arm, profile: Profile, task: str) -> list[int]:
     return list(profile.budgets)
 
 
-def tuned_as(arm: Arm, profile: Profile) -> Arm:
+def tuned_as(arm: Arm, profile: Profile, task: str) -> Arm:
     """The arm whose validation runs choose the setting of this one: itself, with four exceptions.
 
     Variations of a fitted DIP (another DIP's output, another stopping rule or output) and the oracle run with the
     setting of the plain DIP of the longest duration, since they ask what the very same procedure does with another mu.
-    The mean colour and bicubic controls share the search of the blur. Unless the profile tunes each, the first
-    architecture's settings serve all, published width or matched.
+    The mean colour and bicubic controls share the search of the blur. Unless the profile tunes each, the settings of the
+    task's first architecture serve all, published width or matched.
     """
-    first = profile.architectures[0]
+    first = profile.architectures_for(task)[0]
     if arm.prior in ("mean_colour", "bicubic"):
         return Arm("blur")
     if arm.prior in ("shuffled", "oracle") or arm.stopping != "fixed" or arm.output != "last":

@@ -67,7 +67,7 @@ class Experiment(Fits):
 
     def budgets(self, arm: Arm, task: str) -> list[int]:
         """The budgets that an arm runs at; of those, the ones that fit below a step it can enter at."""
-        tuned = tuned_as(arm, self.profile)
+        tuned = tuned_as(arm, self.profile, task)
         return [budget for budget in budgets(arm, self.profile, task) if self.settings(tuned, task, budget)]
 
     def settings(self, arm: Arm, task: str, budget: int) -> list[restore.Setting]:
@@ -83,12 +83,12 @@ class Experiment(Fits):
 
     def tuned(self, arm: Arm, task: str, budget: int) -> Tuned:
         """The setting that an arm runs with at a budget, chosen on validation images."""
-        arm = tuned_as(arm, self.profile)
+        arm = tuned_as(arm, self.profile, task)
         return self._tuned(self._alike(arm, task, budget), task, budget)[arm]
 
     def _alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
         """The tuned arms that share this one's DIP, or have none like it, and have the same settings to try."""
-        others = dict.fromkeys(tuned_as(other, self.profile) for other, at in self.cells(task) if at == budget)
+        others = dict.fromkeys(tuned_as(other, self.profile, task) for other, at in self.cells(task) if at == budget)
         settings = self.settings(arm, task, budget)
         alike = [
             other

@@ -43,7 +43,8 @@ class Profile:
         ablations: what is varied on the first architecture alone (``full``: on each).
         grid_t0s, grid_budgets: axes of the t0 by K grid.
         batch_sizes: of the throughput suite.
-        population: images that each arm generates, as many training photographs as priors are made of.
+        population: images that each arm generates, as many training photographs as priors are made of;
+            population_reference: other training photographs that they are held against, at most.
         generation_architectures, generation_iterations: the DIPs of that suite; generation_t0s: steps to enter at.
         generation_budgets: network evaluations that its arms run at; generation_noise_budgets: further ones from noise.
         training_tasks: that the training suite restores; training_images: that its networks are trained on,
@@ -79,6 +80,7 @@ class Profile:
     grid_budgets: tuple[int, ...] = (1, 5, 20)
     batch_sizes: tuple[int, ...] = (1, 16, 64)
     population: int = 80
+    population_reference: int = 5_000
     generation_architectures: tuple[str, ...] = ("deep_decoder",)
     generation_iterations: tuple[int, ...] = (50,)
     generation_t0s: tuple[int, ...] = (400,)
@@ -205,7 +207,7 @@ PROFILES: Mapping[str, Profile] = {
             leaking_architectures=("deep_decoder",),
             iterations=(50, 150),
             budgets=(1, 5, 20),
-            noise_budgets=(150,),
+            noise_budgets=(100,),
             solvers=START_SOLVERS[1:3],
             noise_solvers=(
                 ("ddim", 0.0, 1), ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("ddim", 1.0, 10),
@@ -241,6 +243,7 @@ PROFILES: Mapping[str, Profile] = {
             grid_budgets=(1, 2, 5, 10, 20, 50),
             batch_sizes=(1, 16, 64, 256, 1024),
             population=10_000,
+            population_reference=50_000,
             generation_architectures=("deep_decoder", "skip"),
             generation_iterations=(50, 400, 1600),
             generation_t0s=(200, 400, 600, 800),

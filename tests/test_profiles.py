@@ -34,7 +34,7 @@ def test_every_arm_runs_the_shared_budgets_and_tunes_with_the_same_number_of_tri
     p = profile(name)
     for arm in arms(p, p.tasks[0]):
         assert set(p.budgets) <= set(budgets(arm, p, p.tasks[0]))
-        assert tuned_as(tuned_as(arm, p), p) == tuned_as(arm, p)
+        assert tuned_as(tuned_as(arm, p, p.tasks[0]), p, p.tasks[0]) == tuned_as(arm, p, p.tasks[0])
     most = p.budgets[-1]
     for way, solvers, t0s in (("none", p.noise_solvers, [999]), ("start", p.solvers, p.t0s)):
         assert len(draw_trials(candidates(most, way, t0s, solvers), p.trials, "task")) == p.trials
@@ -54,7 +54,8 @@ def test_the_shuffled_dip_and_the_oracle_run_in_the_setting_of_the_fitted_dip():
     longest = max(p.iterations)
     for arm in arms(p, p.tasks[0]):
         if arm.prior in ("shuffled", "oracle"):
-            assert (tuned_as(arm, p).prior, tuned_as(arm, p).iterations) == ("dip", longest)
+            tuned = tuned_as(arm, p, p.tasks[0])
+            assert (tuned.prior, tuned.iterations) == ("dip", longest)
 
 
 def test_only_the_oracles_leak():
