@@ -105,8 +105,8 @@ def tuned_as(arm: Arm, profile: Profile, task: str) -> Arm:
 
     Variations of a fitted DIP (another DIP's output, another stopping rule or output) and the oracle run with the
     setting of the plain DIP of the longest duration, since they ask what the very same procedure does with another mu.
-    The mean colour and bicubic controls share the search of the blur. Unless the profile tunes each, the settings of the
-    task's first architecture serve all, published width or matched.
+    The mean colour and bicubic controls share the search of the blur. Unless the profile tunes each, the settings of
+    the task's first architecture serve all, published width or matched.
     """
     first = profile.architectures_for(task)[0]
     if arm.prior in ("mean_colour", "bicubic"):
