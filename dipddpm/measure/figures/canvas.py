@@ -87,7 +87,7 @@ def file_name(name: str) -> str:
 def headline(samples: Sequence[Sample], primary: str) -> str:
     """How a title begins: the group, how many items, and the metric."""
     first, leaks = samples[0], all(s.record.leak != "none" for s in samples)
-    group = words(first.record.group) + (" (every arm saw the target)" if leaks else "")
+    group = words(first.record.group) + (" (saw the target)" if leaks else "")
     return f"{group}, n = {first.values[primary].shape[1]}: mean {words(primary).upper()}"
 
 
