@@ -128,7 +128,7 @@ def test_each_group_is_drawn_apart_and_one_that_leaks_throughout_says_so(unsaved
     leaking = cell("dip skip 50", "treatment", 5, 22, 1, group="a b/c", leak="clean-target", architecture="skip")
     draw(run_of([leaking, cell("noise", "control", 5, 22, 1)]), Path())
     by_name = dict(unsaved)
-    assert by_name["quality-against-seconds-a-b-c"].get_suptitle().startswith("a b/c (every arm saw the target), n = 4")
+    assert by_name["quality-against-seconds-a-b-c"].get_suptitle().startswith("a b/c (saw the target), n = 4")
     assert by_name["quality-against-seconds-inpaint"].get_suptitle().startswith("inpaint, n = 4")
 
 
