@@ -207,7 +207,7 @@ PROFILES: Mapping[str, Profile] = {
             leaking_architectures=("deep_decoder",),
             iterations=(50, 150),
             budgets=(1, 5, 20),
-            noise_budgets=(200,),
+            noise_budgets=(150,),
             solvers=START_SOLVERS[1:3],
             noise_solvers=(
                 ("ddim", 0.0, 1), ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("ddim", 1.0, 10),
