@@ -85,7 +85,7 @@ class Profile:
     generation_iterations: tuple[int, ...] = (50,)
     generation_t0s: tuple[int, ...] = (400,)
     generation_budgets: tuple[int, ...] = (5,)
-    generation_noise_budgets: tuple[int, ...] = (20,)
+    generation_noise_budgets: tuple[int, ...] = (10, 20)
     training_tasks: tuple[str, ...] = ("super_resolution",)
     training_images: int = 64
     training_channels: tuple[int, ...] = (16, 32)
