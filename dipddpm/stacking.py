@@ -74,8 +74,15 @@ def _if_any(layers: Sequence[nn.Module], name: str) -> nn.Parameter | None:
     return None if getattr(layers[0], name) is None else _weight(layers, name)
 
 
+SIMD = 8  # floats in a register: convolution kernels of a CPU work on blocks of as many channels
+
+
 class StackedConv2d(nn.Module):
-    """N convolutions as one grouped convolution; 1x1 ones as one batched matrix product, which is faster on a CPU."""
+    """N convolutions as one grouped convolution; 1x1 ones as one batched matrix product, which is faster on a CPU.
+
+    On a CPU a number of input channels that is no multiple of 8 misses the fast kernels, which costs more than the
+    channels of zeros that round it up (68 -> 72: 1.4 times the speed).
+    """
 
     def __init__(self, first: nn.Conv2d, layers: Sequence[nn.Module]):
         super().__init__()
@@ -85,6 +92,8 @@ class StackedConv2d(nn.Module):
         self.padding = first.padding if self.mode == "zeros" else 0
         self.pointwise = first.kernel_size == (1, 1) and first.stride == (1, 1) and first.groups == 1
         self.pointwise &= not any(self.border)
+        channels = self.weight.shape[2]
+        self.missing = -channels % SIMD if channels > 2 * SIMD and self.groups == 1 else 0
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
@@ -95,10 +104,14 @@ class StackedConv2d(nn.Module):
             return torch.baddbmm(self.bias[:, :, None], weight, x.flatten(2)).unflatten(2, (h, w))
         if self.mode != "zeros":
             x = F.pad(x, self.border, mode=self.mode)
+        weight = self.weight
+        if self.missing and x.device.type == "cpu":
+            x, weight = (F.pad(part, (0, 0, 0, 0, 0, self.missing)) for part in (x, weight))
         bias = None if self.bias is None else self.bias.flatten()
-        folded, weight = x.flatten(0, 1)[None], self.weight.flatten(0, 1)
+        folded, weight = x.flatten(0, 1)[None], weight.flatten(0, 1)
         y = F.conv2d(folded, weight, bias, self.stride, self.padding, self.dilation, n * self.groups)
-        return y[0].unflatten(0, (n, -1))
+        # a view and not y[0], whose gradient would be filled with zeros and copied
+        return y.view(n, -1, *y.shape[2:])
 
 
 class StackedBatchNorm2d(nn.Module):
@@ -112,7 +125,7 @@ class StackedBatchNorm2d(nn.Module):
         weight = None if self.weight is None else self.weight.flatten()
         bias = None if self.bias is None else self.bias.flatten()
         folded = x.flatten(0, 1)[None]
-        return F.batch_norm(folded, None, None, weight, bias, training=True, eps=self.eps)[0].unflatten(0, x.shape[:2])
+        return F.batch_norm(folded, None, None, weight, bias, training=True, eps=self.eps).view(x.shape)
 
 
 class StackedGroupNorm(nn.Module):

@@ -14,7 +14,7 @@ def conv_block(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequen
     return nn.Sequential(
         nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, padding_mode="reflect"),
         nn.BatchNorm2d(c_out),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),
     )
 
 
