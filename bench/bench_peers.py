@@ -11,12 +11,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
+from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from dipddpm import fitting, sampling, stacking, unet, updates
 from dipddpm.data import to_float
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
+from dipddpm.extractors import open_extractor
+from dipddpm.extractors.embedded64 import Embedded64
 from dipddpm.fitting import fit_dip
 from dipddpm.measure import reference
 from dipddpm.measure.record import Measure, Record
@@ -61,7 +65,7 @@ class Stages:
     def __init__(self, device):
         self.device = device
         cuda = device.type == "cuda"
-        self.images, self.iterations = (256, 20) if cuda else (64, 6)
+        self.images, self.iterations = (256, 20) if cuda else (64, 12)
         self.batch, self.steps = (512, 50) if cuda else (32, 5)
 
     def observed(self, count):
@@ -215,6 +219,24 @@ class Stages:
         return (lambda: (Psnr()(x, y), Ssim()(x, y)), 1000), {"scikit-image loop": (loop, 50)}
 
 
+    def features(self):
+        """Both on the same extractor, at the batch size that each has by default."""
+        pixels = torch.randint(0, 256, (1000, 3, 32, 32), dtype=torch.uint8)
+        extractor, cuda = open_extractor(device=self.device), self.device.type == "cuda"
+
+        class Photographs(Dataset):
+            def __len__(self):
+                return len(pixels)
+
+            def __getitem__(self, index):
+                return pixels[index]
+
+        def theirs():
+            get_featuresdict_from_dataset(Photographs(), extractor, 64, cuda, save_cpu_ram=True, verbose=False)
+
+        return (lambda: extractor.features(pixels), 1000), {"torch-fidelity, same extractor": (theirs, 1000)}
+
+
 def flops(call, model):
     """FLOPs of one forward pass for one image."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -255,7 +277,7 @@ def bench_peers(stage, asked_for, experiment, run_once, record):
         return {"items": items, "rivals": found}, {}
 
     versions = {name: module.__version__ for name, module in (("diffusers", diffusers), ("deepinv", deepinv))}
-    sources = [fitting, stacking, updates, sampling, unet, Psnr, Ssim, reference, Stages]
+    sources = [fitting, stacking, updates, sampling, unet, Psnr, Ssim, Embedded64, reference, Stages]
     entry = experiment.memo("peers", {"stage": stage, **versions}, sources, compute, run_once)
     for name, found in entry.info["rivals"].items():
         record(
