@@ -7,10 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 from dipddpm.errors import InputError
 from dipddpm.registry import choose
+from dipddpm.sampling import Solver
 from dipddpm.tasks import tasks
-
-Solver = tuple[str, float, int]
-"""(sampler, eta, time travel)."""
 
 EVERY_ARCHITECTURE = ("skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
 # A start from noise has no t0 to tune; so that its search is not the smaller one, it has more solvers to try.
