@@ -17,6 +17,7 @@ from dipddpm.dip import architecture
 from dipddpm.errors import InputError
 from dipddpm.experiment import Cell, Experiment
 from dipddpm.generation import generation_cells
+from dipddpm.judging import Judging
 from dipddpm.learning import Learning
 from dipddpm.measure.content import digest
 from dipddpm.measure.machine import machine
@@ -195,6 +196,12 @@ def _experiments(config: pytest.Config) -> list[Experiment]:
 def learning(experiment) -> Learning:
     """The training comparison of an experiment."""
     return Learning(experiment)
+
+
+@pytest.fixture(scope="session")
+def judging(learning, request) -> Judging:
+    """The same comparison, with restorations judged as populations."""
+    return Judging(learning, request.config.getoption("extractor"))
 
 
 @pytest.fixture

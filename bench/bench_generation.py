@@ -5,34 +5,20 @@ same photographs blurred, as their mean colour, shuffled, and as they are (the l
 photographs themselves against the reference: the floor that no population can be expected to get below.
 """
 
-import hashlib
-import pkgutil
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 
-from dipddpm import population
 from dipddpm.arms import Arm
 from dipddpm.errors import InputError
 from dipddpm.generation import Generation
+from dipddpm.judging import SCORING, identity
 from dipddpm.measure.record import Measure, Record
 from dipddpm.rng import image_keys, seed_for
 
 SECOND_DRAWS = 64  # images whose prior is sampled a second time, to see how much of a sample the prior decides
 PHOTOGRAPHS = Arm("oracle")
-# By name: torch-fidelity takes seconds to import, and a run whose scores are found has no use for it.
-METRICS = (module.name for module in pkgutil.iter_modules(population.__path__, "dipddpm.population."))
-SCORING = ["dipddpm.extractors", *METRICS]
-
-
-@cache
-def identity(extractor):
-    """What an extractor is known by without opening it: its name, and the bytes of the file it is loaded from."""
-    name, _, location = extractor.partition(":")
-    file = Path(location) if location else Path(population.__file__).parents[1] / "extractors" / f"{name}.safetensors"
-    return [extractor, hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""]
 
 
 @cache

@@ -1,8 +1,8 @@
 """Does a network learn sooner with the prior, and does a prior stand in for training?
 
 Every arm of a seed is trained on the same images with the same draws from the same initial weights, and is looked at on
-the way: how well it restores, how well it predicts x_0 at matched signal-to-noise ratio, after how many updates and
-seconds, the fitting of the priors included. Losses are not compared.
+the way: how well it restores, how much like photographs that looks, how well it predicts x_0 at matched signal-to-noise
+ratio, after how many updates and seconds, the fitting of the priors included. Losses are not compared.
 """
 
 from dataclasses import asdict
@@ -13,15 +13,16 @@ from dipddpm.training import HELD_OUT_T
 from dipddpm.training_runs import NONE
 
 
-def bench_training(learner_at, learning, run_once, record):
+def bench_training(learner_at, learning, judging, run_once, record):
     """Train an arm from its last checkpoint to this one, and see what it has learnt."""
     task, learner, updates = learner_at
     learning.trained(task, learner, updates, run_once)
     learnt, p = learning.learnt(task, learner, updates), learning.profile
+    judged = judging.judged(task, learner, updates)
     by_step = {f"x_0 psnr at t={t}": learnt.x_0[t] for t in HELD_OUT_T}
     over_steps = [sum(values) / len(values) for values in zip(*by_step.values(), strict=True)]
-    timings = {"images / s": Measure("", True, "timing", [learnt.images_per_second])} if updates else {}
-    timings |= {
+    timings = {
+        "images / s": Measure("", True, "timing", [learnt.images_per_second]),
         "prior at test": Measure("s/image", False, "timing", [learnt.test_seconds["dip"]]),
         "restoring": Measure("s/image", False, "timing", [learnt.test_seconds["diffusion"]]),
     }
@@ -41,6 +42,7 @@ def bench_training(learner_at, learning, run_once, record):
                 "training images": len(learning.images("train")),
                 "batch": p.training_batch,
                 "channels": list(p.training_channels),
+                "population": len(learning.images("population")),
                 "setting": asdict(learnt.setting),
             },
             measures={
@@ -48,6 +50,10 @@ def bench_training(learner_at, learning, run_once, record):
             }
             | {"x_0 psnr": Measure("dB", True, "quality", over_steps)}
             | {name: Measure("dB", True, "quality", values) for name, values in by_step.items()}
+            | {
+                title: Measure("", higher, "quality", [value], interval=interval or ())
+                for title, (value, interval, higher) in judged.items()
+            }
             | timings,
             seconds=learnt.seconds,
             units={"prior": p.training_iterations * learner.prior.startswith(("dip", "other")), "training": updates},
@@ -77,7 +83,7 @@ def bench_start_by_training(start_at, learning, run_once, record):
             measures={
                 name: Measure(m.unit, m.higher_is_better, m.kind, cell.scores[name]) for name, m in metrics().items()
             },
-            seconds={"training": learning.trained(task, NONE, updates).info["seconds"]["training"]},
+            seconds={"training": updates * learning.pace(task)[NONE.name]},
             units={"training": updates},
             validation=cell.validation,
             repeat=learning.experiment.seed,

@@ -21,9 +21,10 @@ from dipddpm.fits import recipe
 from dipddpm.injection import Injection, injection
 from dipddpm.memo import Run, direct
 from dipddpm.metrics.psnr import Psnr
+from dipddpm.pace import PacedRuns
 from dipddpm.rng import ImageRng
 from dipddpm.training import HELD_OUT_T
-from dipddpm.training_runs import NONE, Learner, TrainingRuns
+from dipddpm.training_runs import NONE, Learner
 from dipddpm.tuning import candidates, draw_trials, tune
 
 SCORED: tuple[Split, ...] = ("test", "validation")
@@ -36,9 +37,11 @@ class Learnt:
     Attributes:
         scores: {metric: one value a test image} of the restoration at a fixed number of network evaluations.
         x_0: {t: PSNR in dB, one value a test image} of the x_0 that the network predicts at step t.
-        seconds: wall-clock of the training run so far by stage ("prior": of all training images, "training").
+        seconds: of the training run so far by stage: "prior", of all training images; "training", its updates at the
+            pace of the arm.
         memory: peak bytes added, by stage.
-        images_per_second: of the updates. test_seconds: an image, of making its prior and of restoring it.
+        images_per_second: of the updates, at that pace.
+        test_seconds: an image, of making its prior and of restoring it.
         setting: how it restores, chosen on the validation images at ``validation`` dB.
     """
 
@@ -52,7 +55,7 @@ class Learnt:
     validation: float
 
 
-class Learning(TrainingRuns):
+class Learning(PacedRuns):
     """The training comparison of one experiment: what its arms have learnt after some updates."""
 
     def learnt(self, task: str, learner: Learner, updates: int) -> Learnt:
@@ -84,15 +87,14 @@ class Learning(TrainingRuns):
         sources += [*metrics.metrics().values(), *self._variants(task, learner)]
         info, n = self.memo("learnt", config, sources, compute).info, len(self.images("test"))
         state = self.trained(task, learner, updates)
-        seconds = dict(state.info["seconds"])
-        seconds["prior"] += made.seconds if made else 0.0
+        prior, pace = state.info["prior"] + (made.seconds if made else 0.0), self.pace(task)[learner.name]
         test = self.prior_set(task, learner, "test")
         return Learnt(
             scores=info["scores"],
             x_0={int(t): values for t, values in info["x_0"].items()},
-            seconds=seconds,
+            seconds={"prior": prior, "training": updates * pace},
             memory={"training": state.memory} | ({"prior": made.memory} if made else {}),
-            images_per_second=updates * p.training_batch / seconds["training"] if updates else 0.0,
+            images_per_second=p.training_batch / pace,
             test_seconds={"dip": test.seconds / n if test else 0.0, "diffusion": info["seconds"] / n},
             setting=restore.Setting(**info["setting"]),
             validation=info["validation"],

@@ -7,10 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 from dipddpm.errors import InputError
 from dipddpm.registry import choose
+from dipddpm.sampling import Solver
 from dipddpm.tasks import tasks
-
-Solver = tuple[str, float, int]
-"""(sampler, eta, time travel)."""
 
 EVERY_ARCHITECTURE = ("skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
 # A start from noise has no t0 to tune; so that its search is not the smaller one, it has more solvers to try.
@@ -55,7 +53,9 @@ class Profile:
         training_nfe: network evaluations of every arm there; training_solvers: what each may run them with.
         training_architecture, training_iterations: of the DIP whose output enters; the iterations are also those that
             initial weights are fitted for.
-        training_prior_batch: training images that are fitted at once.
+        training_prior_batch: images that are fitted at once.
+        training_population: test photographs that each arm restores to be judged as a population, or as many as the
+            test split holds.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Profile:
     training_architecture: str = "deep_decoder"
     training_iterations: int = 50
     training_prior_batch: int = 64
+    training_population: int = 48
 
     def architectures_for(self, task: str) -> tuple[str, ...]:
         """DIP architectures that run on a task."""
@@ -165,6 +166,7 @@ AXES: Mapping[str, str] = {
     "training.nfe": "training_nfe",
     "training.dip.architecture": "training_architecture",
     "training.dip.iterations": "training_iterations",
+    "training.population": "training_population",
 }
 assert set(AXES.values()) <= {field.name for field in fields(Profile)}
 
@@ -196,6 +198,7 @@ PROFILES: Mapping[str, Profile] = {
             training_warmup=2,
             training_updates=(4, 12),
             training_iterations=10,
+            training_population=16,
         ),
         Profile(
             name="quick",
@@ -260,6 +263,7 @@ PROFILES: Mapping[str, Profile] = {
             training_solvers=tuple(("ddim", eta, travel) for eta in (0.0, 0.85, 1.0) for travel in (1, 2, 5)),
             training_iterations=200,
             training_prior_batch=1024,
+            training_population=2_000,
         ),
     )
 }  # fmt: skip

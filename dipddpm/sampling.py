@@ -28,6 +28,8 @@ class Model(Protocol):
 
 Refine = Callable[[Tensor, int], Tensor]
 Step = Callable[[Tensor, Tensor, int, int], Tensor]
+Solver = tuple[str, float, int]
+"""(sampler, eta, time travel)."""
 
 
 def predicted_x0(model: Model, x_t: Tensor, t: int, refine: Refine | None, clip: float) -> Tensor:

@@ -50,6 +50,8 @@ class Learner:
 
 
 NONE = Learner("none", role="reference")
+Part = Split | Literal["population"]
+"""Which images: those of a split, or the test photographs that are judged as a population."""
 
 
 class TrainingRuns:
@@ -83,27 +85,31 @@ class TrainingRuns:
 
     # What it rests on
 
-    def _images(self, split: Split) -> Tensor:
-        """uint8 images of a split, on the CPU."""
-        if split == "train":
-            return self.experiment.dataset.sample("train", self.profile.training_images, or_fewer=True)
-        return to_uint8(self.experiment.images(split).x_0.cpu())
+    def _images(self, part: Part) -> Tensor:
+        """uint8 images, on the CPU. Those of the population are other photographs than the test images, as far as the
+        test split holds enough."""
+        dataset = self.experiment.dataset
+        if part == "train":
+            return dataset.sample("train", self.profile.training_images, or_fewer=True)
+        if part == "population":
+            return dataset.sample("test", len(dataset.load("test")))[-self.profile.training_population :]
+        return to_uint8(self.experiment.images(part).x_0.cpu())
 
-    def _prior_set(self, task: str, learner: Learner, split: Split) -> PriorSet | None:
-        """mu of every image of a split, by the same code and settings for all; None where the arm uses none."""
+    def _prior_set(self, task: str, learner: Learner, part: Part) -> PriorSet | None:
+        """mu of every image of a part, by the same code and settings for all; None where the arm uses none."""
         if not injection(learner.way).sees_mu:
             return None
         p, seeds = self.profile, self.experiment.seeds
-        seed = seeds["test"] if split == "test" else seeds["validation"]
+        seed = seeds["test"] if part in ("test", "population") else seeds["validation"]
         fitted = (p.training_architecture, p.training_iterations) if learner.prior == "dip" else ("", 0)
         made_by = PriorRecipe(learner.prior, task, *fitted, seed)
         return make_priors(
-            self.images(split), made_by, self.memo, device=self.device, clock=self.experiment.clock,
+            self.images(part), made_by, self.memo, device=self.device, clock=self.experiment.clock,
             batch=p.training_prior_batch,
         )  # fmt: skip
 
-    def _mu(self, task: str, learner: Learner, split: Split) -> Tensor | None:
-        made = self.prior_set(task, learner, split)
+    def _mu(self, task: str, learner: Learner, part: Part) -> Tensor | None:
+        made = self.prior_set(task, learner, part)
         return made.mu.to(self.device) if made else None
 
     def _config(self, task: str, learner: Learner, recipe: Recipe) -> dict:
@@ -130,7 +136,8 @@ class TrainingRuns:
     def trained(self, task: str, learner: Learner, updates: int, run: Run = direct) -> Entry:
         """The state of an arm's training after ``updates``, one of ``checkpoints``; it goes on from the one before.
 
-        Its ``info``: seconds of all updates so far ("training") and of fitting initial weights ("prior").
+        Its ``info``: "prior", the seconds of fitting initial weights. How long the updates take is not measured here,
+        where each arm would meet another state of the machine, but by ``pace``.
         """
         way, at = injection(learner.way), self.checkpoints.index(updates)
         made = self.prior_set(task, learner, "train")
@@ -138,22 +145,18 @@ class TrainingRuns:
         def compute() -> tuple[dict, dict]:
             before = self.trained(task, learner, self.checkpoints[at - 1]) if updates else None
             model = initial_network(self.config, self.experiment.seed, way.channels).to(self.device)
-            clock, seconds = self.experiment.clock, {"prior": 0.0, "training": 0.0}
-            if not before:
+            clock, seconds = self.experiment.clock, before.info["prior"] if before else 0.0
+            if not before and learner.way == "weights":
                 self._warm_up(model)
-                if learner.way == "weights":
-                    started = clock()
-                    self._initialise(model, task, learner, way)
-                    seconds["prior"] = clock() - started
+                started = clock()
+                self._initialise(model, task, learner, way)
+                seconds = clock() - started
             training = Training(model, self.schedule, self._recipe(updates), way, self.device)
             if before:
                 training.load(before.tensors)
-                seconds = dict(before.info["seconds"])
-            started = clock()
             while training.done < updates:
                 training.update(self.images("train"), made.mu if made else None)
-            seconds["training"] += clock() - started
-            return {"seconds": seconds}, training.state()
+            return {"prior": seconds}, training.state()
 
         sources = [Training, type(way), UNet, *self._variants(task, learner)]
         code = {"code": recipe(TrainingRuns)}
@@ -180,7 +183,7 @@ class TrainingRuns:
         return kinds + ([dip.architecture(self.profile.training_architecture)] if learner.prior == "dip" else [])
 
     def _warm_up(self, model: UNet) -> None:
-        """One unmeasured pass, forward and back, so that the first arm does not pay for start-up."""
+        """One unmeasured pass, forward and back, so that the fit of initial weights does not pay for start-up."""
         x = torch.zeros(self.profile.training_batch, model.config["in_channels"], self.size, self.size)
         t = torch.zeros(len(x), dtype=torch.long, device=self.device)
         model(x.to(self.device), t).sum().backward()

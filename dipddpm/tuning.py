@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
 from dipddpm.metrics.psnr import Psnr
-from dipddpm.profiles import Solver
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
+from dipddpm.sampling import Solver
 from dipddpm.tasks import Observation
 
 Hold = tuple[float, bool]

@@ -17,14 +17,14 @@ ROOT = Path(dipddpm.__file__).parent
 
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "registry", "rng", "memo", "distributed"],
+    ["errors", "registry", "rng", "memo", "turns", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
     ["injection", "priors", "fitting", "sampling", "denoisers"],
     ["priorset", "updates", "training", "training_extractor"],
     ["profiles", "arms", "restore", "generate", "tuning"],
     ["fits"],
     ["experiment", "generation"],
-    ["learning", "training_runs"],
+    ["training_runs", "pace", "learning", "judging"],
     ["cli", "__main__"],
 ]
 

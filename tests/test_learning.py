@@ -10,13 +10,17 @@ import torch
 
 from dipddpm.data import open_dataset
 from dipddpm.experiment import Experiment
+from dipddpm.injection import injection
+from dipddpm.judging import Judging
 from dipddpm.learning import Learning
 from dipddpm.measure.store import Store
 from dipddpm.profiles import profile
 from dipddpm.restore import Setting
+from dipddpm.rng import image_keys
 from dipddpm.schedule import Schedule
 from dipddpm.training import HELD_OUT_T
 from dipddpm.training_runs import NONE
+from dipddpm.turns import ROUNDS, in_turns
 from dipddpm.updates import Training
 
 ROOT, TASK = Path(__file__).parent.parent, "super_resolution"
@@ -28,14 +32,17 @@ class Denoiser:
     size, schedule, fingerprint = 16, Schedule.linear(), ""
 
 
-def learning(folder, *axes):
+def learning(folder, *axes, clock=None):
     small = profile("smoke").override(
         [
             "images=3", "validation_images=2", "trials=1", "training.images=5", "training.batch=4",
-            "training.updates=2,4", "training.channels=8", "training.dip.iterations=3", "training.nfe=2", *axes,
+            "training.updates=2,4", "training.channels=8", "training.dip.iterations=3", "training.nfe=2",
+            "training.population=6", *axes,
         ]
     )  # fmt: skip
-    return Learning(Experiment(small, open_dataset("photo-patches", size=16), Denoiser(), Store(folder).measured))
+    clock = {"clock": clock} if clock else {}
+    experiment = Experiment(small, open_dataset("photo-patches", size=16), Denoiser(), Store(folder).measured, **clock)
+    return Learning(experiment)
 
 
 @pytest.fixture
@@ -76,9 +83,11 @@ def test_a_longer_run_goes_on_and_nothing_is_trained_twice(tmp_path, counted):
     whole = learning(tmp_path / "other", "training.updates=6").trained(TASK, residual, 6)  # without a stop
     assert longer.tensors.keys() == whole.tensors.keys()
     assert all(torch.equal(value, whole.tensors[name]) for name, value in longer.tensors.items())
-    learning(tmp_path, "training.updates=2,4,6").learnt(TASK, residual, 6)
-    assert len(counted) == 12
-    assert longer.info["seconds"]["training"] > 0
+    made, counted[:] = learning(tmp_path, "training.updates=2,4,6"), []
+    made.learnt(TASK, residual, 6)
+    assert set(counted) <= set(range(1 + ROUNDS)) and len(counted) == 8 * (1 + ROUNDS), "those of the pace alone"
+    made.learnt(TASK, residual, 4)
+    assert len(counted) == 8 * (1 + ROUNDS), "measured once for all checkpoints"
 
 
 def test_quality_is_measured_and_priors_are_charged(tmp_path):
@@ -90,12 +99,80 @@ def test_quality_is_measured_and_priors_are_charged(tmp_path):
         assert all(len(values) == 3 for values in state.x_0.values())
         assert isinstance(state.setting, Setting) and state.setting.nfe == 2
         assert state.seconds["training"] > 0 and state.images_per_second > 0
+    for name, seconds in made.pace(TASK).items():
+        if name in learnt:
+            assert learnt[name].seconds["training"] == 4 * seconds and learnt[name].images_per_second == 4 / seconds
     assert learnt["none"].seconds["prior"] == 0 and learnt["none"].test_seconds["dip"] == 0
     assert learnt["residual-dip"].seconds["prior"] == made.prior_set(TASK, arms["residual-dip"], "train").seconds > 0
     assert learnt["weights-dip"].seconds["prior"] > 0 and learnt["residual-dip"].test_seconds["dip"] > 0
     assert learnt["none"].scores != learnt["residual-dip"].scores
     again = learning(tmp_path).learnt(TASK, arms["residual-dip"], 4)
     assert again == learnt["residual-dip"], "what was measured is found again, seconds and all"
+
+
+class Clock:
+    """Stands still but for the work that moves it on."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_pace_is_of_one_interleaved_run(tmp_path, monkeypatch):
+    clock, order, update = Clock(), [], Training.update
+
+    def timed(self, images, mu=None):
+        order.append((self.way.name, self.done))
+        clock.now += 2.0 if self.way.name == "concat" else 1.0
+        return update(self, images, mu)
+
+    monkeypatch.setattr(Training, "update", timed)
+    made = learning(tmp_path, clock=clock)
+    pace, arms = made.pace(TASK), made.learners(TASK)
+    assert pace == {arm.name: 2.0 if arm.way == "concat" else 1.0 for arm in arms}
+    ways = [injection(arm.way).name for arm in arms]
+    assert [way for way, _ in order] == ways * (1 + ROUNDS), "in turns"
+    assert [done for _, done in order] == [i for i in range(1 + ROUNDS) for _ in arms]
+    clock.now += 100
+    slow = made.learnt(TASK, arms[1], 4)
+    assert slow.seconds["training"] == 4.0, "what else takes time while an arm is trained is not charged to it"
+    assert pace == learning(tmp_path, clock=Clock()).pace(TASK), "found again"
+
+
+def test_a_turn_that_was_disturbed_does_not_count_and_neither_does_the_first():
+    clock, durations = Clock(), {"a": [90, 1, 1, 50, 1, 1], "b": [2, 2, 2, 2, 70, 2]}
+
+    def work(name):
+        clock.now += durations[name].pop(0)
+
+    assert in_turns({name: lambda name=name: work(name) for name in "ab"}, clock) == {"a": 1, "b": 2}
+
+
+def test_restorations_are_judged_as_a_population(tmp_path):
+    made = learning(tmp_path)
+    arms = {arm.name: arm for arm in made.learners(TASK)}
+    judging, title = Judging(made), "KID-embedded64@6-train"
+    judged = {name: judging.judged(TASK, arms[name], 4) for name in ("none", "residual-dip", "weights-dip")}
+    for found in judged.values():
+        assert set(found) == {title}, "equal titles; no FD of fewer images than features"
+        value, (low, high), higher = found[title]
+        assert low < value < high and not higher
+    assert len({found[title][0] for found in judged.values()}) == 3
+    again = Judging(learning(tmp_path / "other")).judged(TASK, NONE, 4)
+    assert again[title][0] == pytest.approx(judged["none"][title][0]), "identical restorations"
+
+
+def test_the_population_is_of_photographs_that_decide_nothing_else(tmp_path):
+    made = learning(tmp_path)
+    (reference, split), population = Judging(made).reference(), made.images("population")
+    used = {key for part in ("train", "validation", "test") for key in image_keys(made.images(part))}
+    assert len(population) == 6 and used.isdisjoint(image_keys(population))
+    assert split == "train" and used.isdisjoint(image_keys(reference))
+    whole = learning(tmp_path, "training.population=100000", "training.images=100000")
+    reference, split = Judging(whole).reference()
+    assert split == "trained-on" and len(reference) == len(whole.images("train"))
+    assert len(whole.images("population")) == len(whole.experiment.dataset.load("test"))
 
 
 def test_starts_with_the_network_of_a_checkpoint(tmp_path):
@@ -117,6 +194,7 @@ def test_the_suite_reports_curves_as_tables_figure_and_csv(tmp_path):
     table = pd.read_csv(tmp_path / "out" / "learning.csv")
     assert list(table["arm"]) == ["none"] * 2 + ["residual-mean_colour"] * 2 and list(table["updates"]) == [0, 2] * 2
     text = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "KID-embedded64@16-train at the end" in text and (table["KID-embedded64@16-train"] > 0).all()
     assert "## training, super_resolution" in text and "No arms were run" not in text
     assert "learning-curves.png" in text and list((tmp_path / "out/figures").glob("*learning-curves.svg"))
     assert "Updates and seconds to a level" not in text  # without a treatment there is no question

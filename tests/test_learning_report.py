@@ -1,5 +1,7 @@
 """Learning curves: the seed is the unit, what was not reached is censored, the figure shows what the table says."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,6 +72,22 @@ def test_the_report_pairs_arms_by_seed_and_says_what_was_not_reached(tmp_path):
 def test_one_seed_claims_no_interval():
     text = markdown(run([learner("none", "reference", u, u) for u in (0, 10)]), pd.DataFrame())
     assert "no interval: the run is the unit" in text and "±" not in text.split("training run")[1]
+
+
+def test_populations_stand_at_the_end_under_titles_that_all_repeats_share():
+    def judged(updates, kid, seed, n=64):
+        measures = {f"KID-eyes@{n}-train": Measure("", False, "quality", [kid], interval=[kid - 0.1, kid + 0.2])}
+        plain = learner("none", "reference", updates, 20, seed=seed)
+        return dataclasses.replace(plain, measures={**plain.measures, **measures})
+
+    one = run([judged(0, 2.0, 0), judged(10, 1.0, 0)])
+    text = markdown(one, pd.DataFrame())
+    assert "KID-eyes@64-train at the end" in text and "1 [0.9, 1.2]" in text and "lower is better" in text
+    assert points(one)["KID-eyes@64-train"].tolist() == [2.0, 1.0]
+    several = run([judged(10, 1.0, 0), judged(10, 3.0, 1)])
+    assert "2 ± 12.7" in markdown(several, pd.DataFrame()) and "[0.9, 1.2]" not in markdown(several, pd.DataFrame())
+    mixed = run([judged(10, 1.0, 0), judged(10, 3.0, 1, n=32)])
+    assert "KID" not in markdown(mixed, pd.DataFrame()) and "KID-eyes@64-train" not in points(mixed)
 
 
 def test_checkpoints_that_a_seed_lacks_are_left_out():

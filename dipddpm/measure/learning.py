@@ -30,6 +30,8 @@ class Curve:
         updates: (C,) checkpoints that every repeat has.
         values: {metric: (repeats, C)}, means over images.
         seconds: {stage: (repeats, C)} of the run so far.
+        populations: {metric of a population: its interval (low, high) over the images at the last checkpoint}, of the
+            first repeat.
         memory: peak bytes added, any stage.
         rate: images a second at the last checkpoint, NaN where it was not measured.
     """
@@ -39,6 +41,7 @@ class Curve:
     updates: np.ndarray
     values: Mapping[str, np.ndarray]
     seconds: Mapping[str, np.ndarray]
+    populations: Mapping[str, Sequence[float]]
     memory: int
     rate: float
 
@@ -62,7 +65,9 @@ def _curve(name: str, repeats: Sequence[Mapping[int, Record]]) -> Curve:
     updates = sorted(set.intersection(*(set(repeat) for repeat in repeats)))
     table = [[repeat[at] for at in updates] for repeat in repeats]
     first, last = table[0][0], [row[-1] for row in table]
-    metrics = [m for m in first.measures if first.measures[m].kind == "quality"]
+    # What a repeat lacks, or has under another title (a population of another size), is no column of the curve.
+    everywhere = set.intersection(*(set(r.measures) for row in table for r in row))
+    metrics = [m for m in first.measures if first.measures[m].kind == "quality" and m in everywhere]
     rates = [np.mean(r.measures["images / s"].values) for r in last if "images / s" in r.measures]
     return Curve(
         name,
@@ -70,6 +75,7 @@ def _curve(name: str, repeats: Sequence[Mapping[int, Record]]) -> Curve:
         np.array(updates),
         {m: np.array([[np.mean(r.measures[m].values) for r in row] for row in table]) for m in metrics},
         {stage: np.array([[r.seconds.get(stage, 0.0) for r in row] for row in table]) for stage in first.seconds},
+        {m: last[0].measures[m].interval for m in metrics if last[0].measures[m].interval},
         max((added for row in table for r in row for added in r.memory.values()), default=0),
         float(np.mean(rates)) if rates else float("nan"),
     )
@@ -158,7 +164,8 @@ def sections(run: Run, figures: Sequence[Path] = ()) -> list[str]:
             f"## {group}",
             f"{_heading(run)} by updates, mean of {repeats} training run{'s' * (repeats > 1)}"
             + (", ± half a 95 % interval over them. " if repeats > 1 else " (no interval: the run is the unit). ")
-            + "Seconds: of the whole run, the fitting of the priors of all training images included.",
+            + "Seconds: of the whole run, the fitting of the priors of all training images included."
+            + _of_populations(members),
             _curve_table(members, run),
         ]
         if any(curve.part == "treatment" for curve in members) and "training" in members[0].seconds:
@@ -186,6 +193,7 @@ def _curve_table(members: Sequence[Curve], run: Run, form: str = "pipe") -> str:
             row[f"Δ {reference.arm} at the end"] = "" if curve is reference else _paired(curve, reference, run.primary)
         if "x_0 psnr" in curve.values:
             row["x_0 PSNR at the end"] = _estimate(curve.values["x_0 psnr"][:, -1], ".2f")
+        row |= {f"{title} at the end": _of_population(curve, title) for title in curve.populations}
         row |= {f"{stage} s": f"{seconds[:, -1].mean():.1f}" for stage, seconds in curve.seconds.items()}
         if np.isfinite(curve.rate):
             row["images / s"] = f"{curve.rate:.0f}"
@@ -212,6 +220,21 @@ def _level_table(reached: pd.DataFrame) -> str:
 def _estimate(values: np.ndarray, form: str) -> str:
     low, high = interval(values)
     return f"{values.mean():{form}}" + (f" ± {(high - low) / 2:{form}}" if np.isfinite(low) else "")
+
+
+def _of_population(curve: Curve, title: str) -> str:
+    """The last value; a single run has the interval over its images, several have that over runs."""
+    values, (low, high) = curve.values[title][:, -1], curve.populations[title]
+    return _estimate(values, ".3g") + (f" [{low:.3g}, {high:.3g}]" if len(values) == 1 else "")
+
+
+def _of_populations(members: Sequence[Curve]) -> str:
+    """What the columns of populations are, where there are any."""
+    titles = dict.fromkeys(title.partition("-")[0] for curve in members for title in curve.populations)
+    if not titles:
+        return ""
+    brackets = " In brackets: a 95 % interval over the photographs." if len(members[0].total) == 1 else ""
+    return f" {' and '.join(titles)}: of the restorations of further test photographs; lower is better.{brackets}"
 
 
 def _paired(curve: Curve, reference: Curve, metric: str) -> str:

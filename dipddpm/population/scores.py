@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,7 @@ def scores(
     extractor: Extractor,
     split: str,
     held_out: Tensor | None = None,
+    only: Collection[str] = (),
 ) -> Mapping[str, Score]:
     """All that can be said of (N, D) features of samples; the Frechet distance only where N and M exceed D, and at
     several N and in the limit where they are six times as many.
@@ -40,9 +41,12 @@ def scores(
         trained_on: (K, D), the photographs that a memorising sampler would give back.
         split: name of the reference.
         held_out: (H, D), real images that no sample was made from, for the memorisation metrics; None: the reference.
+        only: names of the metrics that are asked for, each at N alone; all of them by default.
     """
     found, held_out = {}, reference if held_out is None else held_out
     for name, kind in population_metrics().items():
+        if only and name not in only:
+            continue
         metric = kind(held_out) if kind.needs_held_out else kind()
         if name == "fd" and min(len(samples), len(reference)) <= samples.shape[1]:
             continue
@@ -54,7 +58,7 @@ def scores(
         else:
             value = metric(samples, against)
         found[title(name, extractor, len(samples), split)] = Score(value, bounds, metric.higher_is_better)
-    if min(len(samples), len(reference)) >= 6 * samples.shape[1]:
+    if not only and min(len(samples), len(reference)) >= 6 * samples.shape[1]:
         line = extrapolate(samples, reference)
         limit = line.infinity
         found[f"FD∞-{extractor.name}-{split}"] = Score(limit.value, (limit.low, limit.high), False)
