@@ -9,13 +9,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dipddpm import dip, injection, metrics, priors, restore, sampling, tasks, tuning
+from dipddpm import dip, fitting_batches, injection, metrics, priors, restore, sampling, tasks, tuning
 from dipddpm.arms import Arm, arms, budgets, tuned_as
 from dipddpm.batches import in_batches
 from dipddpm.data import Split
 from dipddpm.denoisers import Denoiser
 from dipddpm.fits import Fits, recipe
-from dipddpm.fitting_batches import fit_in_batches
 from dipddpm.memo import Run, direct
 from dipddpm.stopping import stopping_rules
 from dipddpm.tuning import Hold, Tuned, candidates, draw_trials, tune
@@ -126,7 +125,7 @@ class Experiment(Fits):
 
     def _sources(self, arm: Arm, task: str) -> list[object]:
         """The code that decides a cell, variants by name."""
-        network = [fit_in_batches, dip.architecture(arm.architecture)] if arm.architecture else []
+        network = [fitting_batches, dip.architecture(arm.architecture)] if arm.architecture else []
         variants = [priors.priors()[arm.prior], injection.injections()[arm.way], type(tasks.task(task))]
         rules = [stopping_rules()[arm.stopping]] if arm.stopping != "fixed" else []
         return [restore, sampling, type(self.denoiser), *metrics.metrics().values(), *variants, *network, *rules]

@@ -15,7 +15,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dipddpm import dip, priors, tasks
+from dipddpm import dip, fitting_batches, priors, tasks
 from dipddpm.arms import Arm
 from dipddpm.batches import ChargedClock
 from dipddpm.data import Dataset, Split, to_float
@@ -127,7 +127,7 @@ class Fits:
             return {"iterations": fit.iterations, "seconds": fit.seconds, "parameters": fit.parameters}, arrays
 
         rules = [stopping_rule(name) for name in config["rules"]]
-        return self.memo("fits", config, [fit_in_batches, network, type(tasks.task(task)), *rules], compute, run)
+        return self.memo("fits", config, [fitting_batches, network, type(tasks.task(task)), *rules], compute, run)
 
     def _watching(self, rule: type[StoppingRule], split: Split, images: slice) -> StoppingRule:
         """A rule for the longest duration. Only one that declares that it leaks is shown the photographs."""

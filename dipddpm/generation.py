@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipddpm import dip, generate, injection, priors, restore, sampling, tasks
+from dipddpm import dip, fitting_batches, generate, injection, priors, restore, sampling, tasks
 from dipddpm.arms import Arm
 from dipddpm.batches import ChargedClock
 from dipddpm.data import Dataset, Split, to_float, to_uint8
@@ -193,7 +193,7 @@ class Generation:
             )
             return {"seconds": fit.seconds}, {"last": to_uint8(fit.last), "ema": to_uint8(fit.ema)}
 
-        return self.memo("generation fits", config, [fit_in_batches, network, type(tasks.task(TASK))], compute)
+        return self.memo("generation fits", config, [fitting_batches, network, type(tasks.task(TASK))], compute)
 
     def mu(self, arm: Arm, indices: range | None = None) -> Tensor | None:
         """The priors of an arm for a range of images, all by default, (n, 3, H, W) uint8; None from noise.
