@@ -2,6 +2,7 @@
 
 import gc
 import math
+import time
 import warnings
 import weakref
 from itertools import chain
@@ -62,13 +63,14 @@ def denoiser():
 
 
 class Memory:
-    """Room for ``fits`` images in a network's ``method``; larger batches run out of it, after ``spared`` calls.
+    """Room for ``fits`` images in a network's ``method``; larger batches run out of it, after ``spared`` calls and in
+    ``takes`` seconds.
 
     Attributes:
         went, failed: the sizes of the batches that went through, and of those that ran out of memory.
     """
 
-    def __init__(self, monkeypatch, network, fits, method="forward", spared=0):
+    def __init__(self, monkeypatch, network, fits, method="forward", spared=0, takes=0.0):
         self.fits, self.spared, self.went, self.failed = fits, spared, [], []
         original = getattr(network, method)
 
@@ -76,6 +78,7 @@ class Memory:
             if len(x) > self.fits:
                 if not self.spared:
                     self.failed.append(len(x))
+                    time.sleep(takes)
                     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
                 self.spared -= 1
             else:
@@ -334,6 +337,12 @@ def test_generation(tmp_path, short, denoiser):
     assert [path.name for path in sorted((tmp_path / "b").glob("images-*"))] == [
         "images-00000000-00000004.safetensors", "images-00000004-00000007.safetensors",
     ]  # fmt: skip
+
+
+def test_a_sample_is_not_charged_for_the_attempt_that_failed(tmp_path, short, denoiser, learnt):
+    with short(UNet, 1, takes=1.0):
+        halved = generate(denoiser, 2, tmp_path, Setting(1, held=False), progress=False)
+    assert learnt.lost >= 1 > halved.seconds > 0
 
 
 def test_populations_from_a_dip(tmp_path, short, denoiser):
