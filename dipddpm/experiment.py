@@ -9,8 +9,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dipddpm import dip, fitting, injection, metrics, priors, restore, sampling, tasks, tuning
+from dipddpm import dip, fitting_batches, injection, metrics, priors, restore, sampling, tasks, tuning
 from dipddpm.arms import Arm, arms, budgets, tuned_as
+from dipddpm.batches import in_batches
 from dipddpm.data import Split
 from dipddpm.denoisers import Denoiser
 from dipddpm.fits import Fits, recipe
@@ -124,7 +125,7 @@ class Experiment(Fits):
 
     def _sources(self, arm: Arm, task: str) -> list[object]:
         """The code that decides a cell, variants by name."""
-        network = [fitting, dip.architecture(arm.architecture)] if arm.architecture else []
+        network = [fitting_batches, dip.architecture(arm.architecture)] if arm.architecture else []
         variants = [priors.priors()[arm.prior], injection.injections()[arm.way], type(tasks.task(task))]
         rules = [stopping_rules()[arm.stopping]] if arm.stopping != "fixed" else []
         return [restore, sampling, type(self.denoiser), *metrics.metrics().values(), *variants, *network, *rules]
@@ -186,4 +187,5 @@ class Experiment(Fits):
     @cache  # noqa: B019
     def _warm_up(self, split: Split, repeats: int = 1) -> None:
         """One unmeasured evaluation at the shape of a batch, so that the first timed cell does not pay for start-up."""
-        self.denoiser.eps(torch.zeros_like(self.images(split).x_0.repeat(repeats, 1, 1, 1)), 0)
+        x_t = torch.zeros_like(self.images(split).x_0.repeat(repeats, 1, 1, 1))
+        in_batches(restore.stage(self.denoiser, x_t.device), len(x_t), lambda some: self.denoiser.eps(x_t[some], 0))

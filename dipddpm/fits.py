@@ -15,11 +15,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dipddpm import dip, fitting, priors, tasks
+from dipddpm import dip, fitting_batches, priors, tasks
 from dipddpm.arms import Arm
+from dipddpm.batches import ChargedClock
 from dipddpm.data import Dataset, Split, to_float
 from dipddpm.denoisers import Denoiser
-from dipddpm.fitting import DipFit, fit_dip
+from dipddpm.fitting import DipFit
+from dipddpm.fitting_batches import fit_in_batches
 from dipddpm.memo import Entry, Memo, Run, direct
 from dipddpm.priors import Evidence
 from dipddpm.profiles import Profile
@@ -66,7 +68,7 @@ class Fits:
     ):
         self.profile, self.dataset, self.denoiser, self.memo = profile, dataset, denoiser, memo
         self.seeds: Mapping[Split, int] = {"test": seed, "validation": tuning_seed}
-        self.seed, self.device, self.clock = seed, torch.device(device), clock
+        self.seed, self.device, self.clock = seed, torch.device(device), ChargedClock(clock)
         self.images = cache(self._images)
         self.observation = cache(self._observation)
         self.fit = cache(self._fit)
@@ -109,14 +111,14 @@ class Fits:
 
         def compute() -> tuple[dict, dict]:
             rules = [stopping_rule(name) for name in config["rules"]]
-            fit = fit_dip(
+            fit = fit_in_batches(
                 network,
                 self.observation(task, split),
                 self.rng(split, task, "dip"),
                 iterations=config["iterations"],
                 size=self.denoiser.size,
                 width=config["width"],
-                rules=[self._watching(rule, split) for rule in rules],
+                rules=lambda images: [self._watching(rule, split, images) for rule in rules],
                 clock=self.clock,
             )
             arrays = {"last": fit.last, "ema": fit.ema, "loss": fit.loss}
@@ -125,11 +127,11 @@ class Fits:
             return {"iterations": fit.iterations, "seconds": fit.seconds, "parameters": fit.parameters}, arrays
 
         rules = [stopping_rule(name) for name in config["rules"]]
-        return self.memo("fits", config, [fitting, network, type(tasks.task(task)), *rules], compute, run)
+        return self.memo("fits", config, [fitting_batches, network, type(tasks.task(task)), *rules], compute, run)
 
-    def _watching(self, rule: type[StoppingRule], split: Split) -> StoppingRule:
+    def _watching(self, rule: type[StoppingRule], split: Split, images: slice) -> StoppingRule:
         """A rule for the longest duration. Only one that declares that it leaks is shown the photographs."""
-        return rule(self.profile.iterations[-1], self.images(split).x_0 if rule.leak != "none" else None)
+        return rule(self.profile.iterations[-1], self.images(split).x_0[images] if rule.leak != "none" else None)
 
     def _fit(self, task: str, architecture: str, split: Split = "test") -> DipFit:
         entry = self.fit_entry(task, architecture, split)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from dipddpm.batches import ChargedClock
 from dipddpm.data import to_uint8
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
@@ -98,6 +99,7 @@ def generate(
         raise InputError(
             f"generate takes a count and a batch from 1, and a worker i of n; got {count}, {batch}, {worker}"
         )
+    clock = ChargedClock(clock)
     _check_prior(setting, mu, prior)
     config = {"denoiser": denoiser.fingerprint, "size": denoiser.size, "prior": prior, "seed": seed}
     _claim(folder, config | asdict(setting), alone=worker[1] == 1)

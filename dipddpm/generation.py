@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipddpm import dip, fitting, generate, injection, priors, restore, sampling, tasks
+from dipddpm import dip, fitting_batches, generate, injection, priors, restore, sampling, tasks
 from dipddpm.arms import Arm
+from dipddpm.batches import ChargedClock
 from dipddpm.data import Dataset, Split, to_float, to_uint8
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.fits import recipe
-from dipddpm.fitting import fit_dip
+from dipddpm.fitting_batches import fit_in_batches
 from dipddpm.generate import GeneratedImages
 from dipddpm.memo import Entry, Memo, Run, direct
 from dipddpm.priors import Evidence
@@ -124,7 +125,7 @@ class Generation:
             raise InputError(f"a population is of at least 2 images, got {count}")
         self.dataset, self.denoiser, self.memo, self.count = dataset, denoiser, memo, count
         self.iterations = tuple(sorted({0, *iterations}))
-        self.seed, self.batch, self.device, self.clock = seed, batch, torch.device(device), clock
+        self.seed, self.batch, self.device, self.clock = seed, batch, torch.device(device), ChargedClock(clock)
         self.images = cache(self._images)
         self.keys = tuple(image_keys(self.images("train")))
 
@@ -181,7 +182,7 @@ class Generation:
         }  # fmt: skip
 
         def compute() -> tuple[dict, dict]:
-            fit = fit_dip(
+            fit = fit_in_batches(
                 network,
                 self._evidence(chunk, Arm("noise")).observation,
                 ImageRng.for_images(keys, self.seed, TASK, "dip", device=self.device),
@@ -192,7 +193,7 @@ class Generation:
             )
             return {"seconds": fit.seconds}, {"last": to_uint8(fit.last), "ema": to_uint8(fit.ema)}
 
-        return self.memo("generation fits", config, [fitting, network, type(tasks.task(TASK))], compute)
+        return self.memo("generation fits", config, [fitting_batches, network, type(tasks.task(TASK))], compute)
 
     def mu(self, arm: Arm, indices: range | None = None) -> Tensor | None:
         """The priors of an arm for a range of images, all by default, (n, 3, H, W) uint8; None from noise.

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dipddpm import dip, priors, tasks
+from dipddpm.batches import ChargedClock
 from dipddpm.data import to_float
 from dipddpm.errors import InputError
-from dipddpm.fitting import fit_dip
+from dipddpm.fitting_batches import fit_in_batches
 from dipddpm.memo import Memo
 from dipddpm.priors import Evidence
 from dipddpm.rng import ImageRng, image_keys
@@ -145,7 +146,7 @@ def make_priors(
     Raises:
         InputError: the prior makes no image of an observation like these.
     """
-    kind, seconds, memory = priors.prior(recipe.prior), 0.0, 0
+    kind, clock, seconds, memory = priors.prior(recipe.prior), ChargedClock(clock), 0.0, 0
     made: list[Tensor] = []
     network = dip.architecture(recipe.architecture) if kind.uses_dip else None
     for chunk in images.split(batch):
@@ -158,7 +159,7 @@ def make_priors(
             started, fitted = clock(), None
             if network:
                 rng = ImageRng.for_images(keys, recipe.seed, recipe.task, "dip", device=device)
-                fit = fit_dip(network, observation, rng, iterations=[recipe.iterations], size=size, clock=clock)
+                fit = fit_in_batches(network, observation, rng, iterations=[recipe.iterations], size=size, clock=clock)
                 fitted = fit.mu(recipe.iterations)
             mu = kind.mu(Evidence(observation, fitted))
             if mu is None:

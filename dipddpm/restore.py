@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dipddpm.batches import in_batches, joined
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.injection import Injection, check_trained_for, injection
@@ -65,6 +66,8 @@ def restore(
 ) -> tuple[Tensor, int]:
     """Restore a batch of observations from the prior ``mu`` (N, 3, H, W) in [-1, 1], or from noise.
 
+    Where memory is short the batch is halved, which changes nothing but rounding.
+
     Returns:
         x_hat (N, 3, H, W) in [-1, 1], and the network evaluations an image that it took.
     """
@@ -72,8 +75,26 @@ def restore(
         if mu is None:
             raise InputError("0 evaluations leave nothing to answer with: there is no prior")
         return observation.consistent(mu).clamp(-1, 1), 0
+    check_trained_for(denoiser.injection, setting.injection, "the denoiser")
+
+    def sample(images: slice) -> tuple[Tensor, int]:
+        with rng.attempt(images) as own:
+            return _sample(denoiser, observation.part(images), None if mu is None else mu[images], setting, own)
+
+    sampled = in_batches(stage(denoiser, rng.device), len(rng), sample)
+    return joined([x_hat for x_hat, _ in sampled]), sampled[0][1]
+
+
+def stage(denoiser: Denoiser, device: torch.device) -> str:
+    """How the sampling with a denoiser is named to whoever reads about its memory."""
+    return f"sampling ({type(denoiser).__name__}, {denoiser.size} px, {device.type})"
+
+
+def _sample(
+    denoiser: Denoiser, observation: Observation, mu: Tensor | None, setting: Setting, rng: ImageRng
+) -> tuple[Tensor, int]:
+    """:func:`restore` of the images that fit into memory at once."""
     way, schedule = injection(setting.injection), denoiser.schedule
-    check_trained_for(denoiser.injection, way.name, "the denoiser")
     counted = Counted(denoiser, way, mu)
     x_t, t = way.start(mu, (3, denoiser.size, denoiser.size), schedule, setting.t0 or 0, rng)
     steps = schedule.steps(setting.nfe // setting.travel, t)

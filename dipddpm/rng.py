@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -43,6 +45,22 @@ class ImageRng:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    @contextmanager
+    def attempt(self, images: slice) -> Iterator[ImageRng]:
+        """The generators of some of the images, to draw from; an exception puts them back to where they were.
+
+        They are those of this batch itself: what follows goes on from them.
+        """
+        own = copy.copy(self)
+        own.seeds, own._generators = self.seeds[images], self._generators[images]
+        states = [generator.get_state() for generator in own._generators]
+        try:
+            yield own
+        except BaseException:
+            for generator, state in zip(own._generators, states, strict=True):
+                generator.set_state(state)
+            raise
 
     def randn(self, *shape: int) -> Tensor:
         """(N, *shape) standard normal."""

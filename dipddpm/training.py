@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dipddpm.batches import ChargedClock, in_batches
 from dipddpm.data import to_float
 from dipddpm.distributed import ALONE, Processes
 from dipddpm.errors import InputError
@@ -21,7 +23,7 @@ from dipddpm.priorset import PriorSet
 from dipddpm.rng import seed_for
 from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
-from dipddpm.updates import PLAIN, Diverged, Recipe, Training, ddpm_loss
+from dipddpm.updates import PLAIN, Batch, Diverged, Recipe, Training, ddpm_loss
 
 HELD_OUT_T = (50, 150, 300, 500, 800)  # signal-to-noise from 34 to 0.0015: from retouching to guessing
 
@@ -38,7 +40,12 @@ def held_out_loss(
 ) -> dict:
     """Loss at each of five steps over held-out uint8 images, the same noise at every call: {t: mean squared error}."""
     model.eval()
-    losses = {}
+    losses, stage = {}, f"held-out loss ({images.shape[-1]} px, {device.type})"
+
+    def loss(batch: Batch, some: slice) -> Tensor:
+        x_0, t, eps, mu = batch.part(some)
+        return ddpm_loss(model, schedule, x_0, t, eps, way, mu)
+
     for t in HELD_OUT_T:
         rng = torch.Generator().manual_seed(seed_for(seed, "held out", t))
         values = []
@@ -47,7 +54,8 @@ def held_out_loss(
             eps = torch.randn(x_0.shape, generator=rng)
             steps = torch.full((len(x_0),), t, device=device)
             priors = None if mu is None else mu[start : start + 128].to(device)
-            values.append(ddpm_loss(model, schedule, x_0.to(device), steps, eps.to(device), way, priors))
+            batch = Batch(x_0.to(device), steps, eps.to(device), priors)
+            values += in_batches(stage, len(x_0), partial(loss, batch))
         losses[t] = float(torch.cat(values).mean())
     model.train()
     return losses
@@ -127,7 +135,8 @@ def train(
             "held_out_loss": held_out_loss(averaged, schedule, held_out, device, 0, way, held_out_mu),
         }
 
-    started, window = time.perf_counter() - seconds, []
+    clock = ChargedClock(time.perf_counter)
+    started, window = clock() - seconds, []
     bar = tqdm(
         range(done, steps), initial=done, total=steps, unit="update", mininterval=2, dynamic_ncols=True,
         file=sys.stderr, disable=not processes.first,
@@ -135,7 +144,7 @@ def train(
     try:
         for at in (step + 1 for step in bar):
             window.append(training.update(images, mu))
-            seconds = time.perf_counter() - started
+            seconds = clock() - started
             if at % 100 == 0 or at == steps:
                 curve.append([at, round(sum(window) / len(window), 5)])
                 bar.set_postfix(loss=f"{curve[-1][1]:.4f}", images_s=f"{at * batch / seconds:.0f}")

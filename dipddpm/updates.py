@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dipddpm.batches import in_batches
 from dipddpm.data import to_float
 from dipddpm.distributed import ALONE, Processes
 from dipddpm.errors import InputError
@@ -56,6 +57,10 @@ class Batch(NamedTuple):
     t: Tensor
     eps: Tensor
     mu: Tensor | None = None
+
+    def part(self, images: slice) -> Batch:
+        """Some of its images."""
+        return Batch(self.x_0[images], self.t[images], self.eps[images], None if self.mu is None else self.mu[images])
 
 
 class Diverged(InputError):
@@ -201,11 +206,7 @@ class Training:
             None if part is None else self.processes.share(part).to(self.device, non_blocking=True) for part in batch
         )
         assert x_0 is not None and t is not None and eps is not None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            loss = ddpm_loss(self._network, self.schedule, x_0, t, eps, self.way, mu).mean()
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        loss = self.processes.average(self.model, loss)
+        loss = self.processes.average(self.model, self._backward(Batch(x_0, t, eps, mu)))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         value, size = torch.stack([loss.detach(), norm]).tolist()
         if not (math.isfinite(value) and math.isfinite(size)):
@@ -218,6 +219,37 @@ class Training:
         self.ema.update(self.model)
         self.done += 1
         return value
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """The loss of a batch, and its gradient in the parameters' ``grad``.
+
+        Where memory is short of the whole batch, the loss and the gradient are sums over slices of it, each with its
+        share of the images: the same numbers to rounding (a network with dropout draws other units to drop).
+        """
+        summed: dict[nn.Parameter, Tensor] = {}
+
+        def backward(images: slice) -> Tensor:
+            x_0, t, eps, mu = batch.part(images)
+            share = len(x_0) / len(batch.x_0)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                loss = ddpm_loss(self._network, self.schedule, x_0, t, eps, self.way, mu).mean()
+            if share < 1:
+                loss = loss * share
+            # A gradient starts at none in every slice: what a failed attempt left is no part of the sum, and what other
+            # slices gave lies aside, where no attempt can spoil it.
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if share < 1:
+                for p in self.model.parameters():
+                    if p.grad is not None:
+                        summed[p] = summed[p].add_(p.grad) if p in summed else p.grad
+                    p.grad = summed.get(p)
+            return loss.detach()
+
+        width = "-".join(str(c) for c in self.model.config["channels"])
+        stage = f"training (U-Net {width}, {self.model.config['size']} px, {self.recipe.precision}, {self.device.type})"
+        losses = in_batches(stage, len(batch.x_0), backward)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def state(self) -> dict[str, Tensor]:
         """All that another run needs to go on from here, by name.

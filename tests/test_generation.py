@@ -246,7 +246,7 @@ def test_no_evaluations_are_the_priors_and_draws_differ(generation):
 def test_what_was_computed_is_found_again(denoiser, cache, generation, monkeypatch):
     setting = generation.setting(DIP, 2, 300)
     images = generation.sample(DIP, setting).images
-    monkeypatch.setattr(generation_module, "fit_dip", None)  # called, it would fail
+    monkeypatch.setattr(generation_module, "fit_in_batches", None)  # called, it would fail
     assert torch.equal(make(denoiser, cache).sample(DIP, setting, run=None).images, images)
     larger = make(denoiser, cache, 8)
     assert torch.equal(larger.mu(DIP, range(4)), generation.mu(DIP)[:4])

@@ -17,9 +17,9 @@ ROOT = Path(dipddpm.__file__).parent
 
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "registry", "rng", "memo", "turns", "distributed"],
+    ["errors", "registry", "rng", "memo", "turns", "batches", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
-    ["injection", "priors", "fitting", "sampling", "denoisers"],
+    ["injection", "priors", "fitting", "fitting_batches", "sampling", "denoisers"],
     ["priorset", "updates", "training", "training_extractor"],
     ["profiles", "arms", "restore", "generate", "tuning"],
     ["fits"],

@@ -21,8 +21,8 @@ DIP = PriorRecipe("dip", "super_resolution", "deep_decoder", 3, seed=1)
 
 def test_priors_are_made_in_batches_once_and_charged(tmp_path, monkeypatch):
     memo, fitted = Store(tmp_path).measured, []
-    fit = priorset.fit_dip
-    monkeypatch.setattr(priorset, "fit_dip", lambda *a, **k: fitted.append(len(a[2])) or fit(*a, **k))
+    fit = priorset.fit_in_batches
+    monkeypatch.setattr(priorset, "fit_in_batches", lambda *a, **k: fitted.append(len(a[2])) or fit(*a, **k))
     few = make_priors(IMAGES[:4], DIP, memo, batch=2)
     assert fitted == [2, 2] and few.mu.shape == (4, 3, 16, 16) and few.seconds > 0
     all_of_them = make_priors(IMAGES, DIP, memo, batch=2)

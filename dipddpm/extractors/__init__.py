@@ -17,6 +17,7 @@ from torch import Tensor
 from torch_fidelity import FeatureExtractorBase, register_feature_extractor
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
+from dipddpm.batches import in_batches, joined
 from dipddpm.errors import InputError
 from dipddpm.registry import choose, discover
 
@@ -71,8 +72,12 @@ class Extractor(FeatureExtractorBase, ABC):
                 f"{self.name}: takes (N, 3, H, W) uint8 images, got {tuple(images.shape)} of {images.dtype}"
             )
         device = next(self.parameters()).device
-        parts = [self(chunk.to(device))[0].float().cpu() for chunk in images.split(batch)]
-        return torch.cat(parts)
+        stage = f"features ({self.name}, images of {images.shape[-1]} px, {device.type})"
+
+        def part(some: slice) -> Tensor:
+            return self(images[some].to(device))[0].float().cpu()
+
+        return joined(in_batches(stage, len(images), part, batch))
 
 
 def extractors() -> Mapping[str, type[Extractor]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dipddpm.injection import Injection
 from dipddpm.rng import ImageRng, seed_for
@@ -41,15 +40,10 @@ class Weights(Injection):
             if not len(order):
                 order = torch.randperm(n, generator=draws)
             chosen, order = order[:BATCH], order[BATCH:]
-            operator = observation.operator.each_tensor(partial(_part, chosen=chosen))
+            some = observation.part(chosen.to(z.device))
             xi = INPUT_NOISE * torch.randn(len(chosen), *z.shape[1:], generator=draws)
             output = model(z[chosen] + xi.to(z), torch.full((len(chosen),), schedule.T - 1, device=z.device))
             optimizer.zero_grad(set_to_none=True)
-            (operator.A(output) - observation.y[chosen]).square().mean().backward()
+            (some.operator.A(output) - some.y).square().mean().backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-
-
-def _part(tensor: Tensor, chosen: Tensor) -> Tensor:
-    """The images ``chosen`` of a tensor that an operator holds."""
-    return tensor if len(tensor) == 1 else tensor[chosen.to(tensor.device)]

@@ -102,6 +102,14 @@ class Observation:
         y = self.y.repeat(times, *[1] * (self.y.ndim - 1))
         return replace(self, y=y, operator=self.operator.each_tensor(repeated))
 
+    def part(self, images: slice | Tensor) -> Observation:
+        """Some images of the batch, by their numbers."""
+
+        def cut(part: Tensor) -> Tensor:
+            return part if len(part) == 1 else part[images]
+
+        return replace(self, y=self.y[images], operator=self.operator.each_tensor(cut))
+
 
 class Task(ABC):
     """A degradation. Everything random comes from the generators of the images: all arms see the same observation."""
