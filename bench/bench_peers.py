@@ -218,7 +218,6 @@ class Stages:
 
         return (lambda: (Psnr()(x, y), Ssim()(x, y)), 1000), {"scikit-image loop": (loop, 50)}
 
-
     def features(self):
         """Both on the same extractor, at the batch size that each has by default."""
         pixels = torch.randint(0, 256, (1000, 3, 32, 32), dtype=torch.uint8)
