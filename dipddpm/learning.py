@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from dipddpm import metrics, priors, restore, sampling, tasks, tuning
 from dipddpm.arms import Arm, arms
+from dipddpm.batches import in_batches, joined
 from dipddpm.data import Split
 from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.experiment import Cell
@@ -132,11 +134,14 @@ class Learning(PacedRuns):
         x_0 - mu is its error in x_0.
         """
         images, observation = self.experiment.images("test"), self.experiment.observation(task, "test")
-        model, found = restore.Counted(denoiser, way, mu), {}
-        for t in HELD_OUT_T:
-            eps = ImageRng.for_images(images.keys, "held out", t, device=self.device).randn(*images.x_0.shape[1:])
+
+        def predicted(t: int, some: slice) -> Tensor:
+            keys, x_0, seen = images.keys[some], images.x_0[some], None if mu is None else mu[some]
+            eps = ImageRng.for_images(keys, "held out", t, device=self.device).randn(*x_0.shape[1:])
             steps = torch.full((len(eps),), t)
-            x_t = self.schedule.q_sample(images.x_0, steps, eps)
-            x_0 = self.schedule.predict_x0(x_t, steps, model.eps(x_t, t)).clamp(-1, 1)
-            found[t] = Psnr()(observation.refine(x_0, self.schedule.snr(t)), images.x_0).tolist()
-        return found
+            x_t = self.schedule.q_sample(x_0, steps, eps)
+            x_hat = self.schedule.predict_x0(x_t, steps, restore.Counted(denoiser, way, seen).eps(x_t, t)).clamp(-1, 1)
+            return Psnr()(observation.part(some).refine(x_hat, self.schedule.snr(t)), x_0)
+
+        stage = restore.stage(denoiser, self.device)
+        return {t: joined(in_batches(stage, len(images.keys), partial(predicted, t))).tolist() for t in HELD_OUT_T}

@@ -19,7 +19,7 @@ from dipddpm.data import Split, open_dataset, to_uint8
 from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.experiment import Experiment
 from dipddpm.fits import recipe
-from dipddpm.injection import Injection, injection
+from dipddpm.injection import Injection, injection, weights
 from dipddpm.memo import Entry, Run, direct
 from dipddpm.priorset import PriorRecipe, PriorSet, make_priors, observe
 from dipddpm.rng import ImageRng, image_keys
@@ -184,7 +184,7 @@ class TrainingRuns:
 
     def _warm_up(self, model: UNet) -> None:
         """One unmeasured pass, forward and back, so that the fit of initial weights does not pay for start-up."""
-        x = torch.zeros(self.profile.training_batch, model.config["in_channels"], self.size, self.size)
+        x = torch.zeros(weights.BATCH, model.config["in_channels"], self.size, self.size)
         t = torch.zeros(len(x), dtype=torch.long, device=self.device)
         model(x.to(self.device), t).sum().backward()
         model.zero_grad(set_to_none=True)

@@ -55,11 +55,12 @@ class Extractor(FeatureExtractorBase, ABC):
     ): ...
 
     @torch.no_grad()
-    def features(self, images: Tensor, batch: int = 256) -> Tensor:
+    def features(self, images: Tensor, batch: int | None = None) -> Tensor:
         """Features of images, on the device that the extractor stands on, in batches.
 
         Args:
             images: (N, 3, H, W) uint8 in [0, 255].
+            batch: images at once; None: 512 on a GPU, 32 on a CPU, whose cache the activations of more would leave.
 
         Returns:
             (N, width) float32, on the CPU.
@@ -72,6 +73,7 @@ class Extractor(FeatureExtractorBase, ABC):
                 f"{self.name}: takes (N, 3, H, W) uint8 images, got {tuple(images.shape)} of {images.dtype}"
             )
         device = next(self.parameters()).device
+        batch = batch or (512 if device.type == "cuda" else 32)
         stage = f"features ({self.name}, images of {images.shape[-1]} px, {device.type})"
 
         def part(some: slice) -> Tensor:

@@ -110,6 +110,7 @@ class Embedded64(Extractor):
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
             raise InputError(f"extractor {path}: not an embedded64 network: {first}") from error
+        self.embedding.to(memory_format=torch.channels_last)  # once, as the images are: else anew at every batch
         self.requires_grad_(False)
         self.eval()
 

@@ -34,7 +34,8 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
     """The report as Markdown."""
     parts = [f"# {run.title}", _preamble(run)]
     generated, taught = populations.sections(run), learning.sections(run, figures)
-    if table.empty and not generated and not taught:
+    stages = [r for r in run.records if r.role == "stage"]
+    if table.empty and not generated and not taught and not stages:
         parts.append("No arms were run.")
     every = samples(run.records)
     for group in table["group"].unique() if not table.empty else ():
@@ -51,8 +52,8 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
                       _table(leaking, run)]  # fmt: skip
         parts += [f"![{figure.stem}]({figure.as_posix()})" for figure in figures if figure.stem.endswith(f"-{group}")]
     parts += generated + taught
-    for suite in dict.fromkeys(r.suite for r in run.records if r.role == "stage"):
-        parts += [f"## {suite}", _stages([r for r in run.records if r.suite == suite and r.role == "stage"])]
+    for suite in dict.fromkeys(r.suite for r in stages):
+        parts += [f"## {suite}", _stages([r for r in stages if r.suite == suite])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,7 +61,8 @@ def terminal(run: Run, table: pd.DataFrame) -> str:
     """The report for a terminal: the columns that fit, and the verdicts."""
     generated, taught = populations.brief(run), learning.brief(run)
     if table.empty and not generated and not taught:
-        return "No arms were run."
+        stages = [r for r in run.records if r.role == "stage"]
+        return _stages(stages, "simple") if stages else "No arms were run."
     parts, every = [], samples(run.records)
     for group in table["group"].unique() if not table.empty else ():
         rows = table[table["group"] == group]
@@ -170,7 +172,7 @@ def _table(table: pd.DataFrame, run: Run) -> str:
     return columns.to_markdown(index=False, disable_numparse=True)
 
 
-def _stages(records: Sequence[Record]) -> str:
+def _stages(records: Sequence[Record], form: str = "pipe") -> str:
     rows = []
     for record in records:
         row: dict[str, object] = {"task": record.group, "what": record.arm, **record.axes}
@@ -183,4 +185,4 @@ def _stages(records: Sequence[Record]) -> str:
         for stage, added in record.memory.items():
             row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
         rows.append(row)
-    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True)
+    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True, tablefmt=form)
