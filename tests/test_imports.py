@@ -22,7 +22,7 @@ LAYERS = [
     ["injection", "priors", "fitting", "sampling", "denoisers"],
     ["priorset", "updates", "training", "training_extractor"],
     ["profiles", "arms", "restore", "generate", "tuning"],
-    ["fits"],
+    ["fits", "stages"],
     ["experiment", "generation"],
     ["learning", "training_runs"],
     ["cli", "__main__"],
