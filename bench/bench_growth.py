@@ -1,7 +1,7 @@
 """How does cost grow with size: seconds of every stage, and the memory of a large population?
 
 ``pytest bench -k growth``. An exponent of 1 is what there is to hope for; less means that a fixed cost is still in
-sight at the smallest sizes. Each size is warmed up, then timed three times or more.
+sight at the smallest sizes. The sizes take turns, so that a machine that slows down slows all of them.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ from dipddpm.measure.roofline import repeated
 from dipddpm.measure.store import Store
 from dipddpm.restore import Setting
 
-FACTOR = 2
+FACTOR, ROUNDS = 2, 3
 BATCH = {"cpu": 16, "cuda": 256}  # of a streamed population
 
 
@@ -102,7 +102,11 @@ def bench_growth(stage, against, asked_for, once, experiment, run_once, record, 
     sizes = [first * FACTOR**k for k in range(count)]
 
     def compute():
-        return {"times": [repeated(make(experiment, n, tmp_path), seconds=0.2, least=3) for n in sizes]}, {}
+        works = [make(experiment, n, tmp_path) for n in sizes]
+        for work in works:
+            work()  # start-up: memory, kernels, caches
+        rounds = [[repeated(work, seconds=0.05, least=1, warmup=0) for work in works] for _ in range(ROUNDS)]
+        return {"times": [[t for times in at for t in times] for at in zip(*rounds, strict=True)]}, {}
 
     key = {"stage": stage, "against": against, "sizes": sizes, "denoiser": experiment.denoiser.fingerprint}
     kinds = [type(experiment.denoiser), SkipNet, DeepDecoder]
