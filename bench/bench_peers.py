@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
-from torch.utils.flop_counter import FlopCounterMode
 from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from dipddpm import fitting, sampling, stacking, unet, updates
@@ -23,6 +22,7 @@ from dipddpm.extractors import open_extractor
 from dipddpm.extractors.embedded64 import Embedded64
 from dipddpm.fitting import fit_dip
 from dipddpm.measure import reference
+from dipddpm.measure.flops import flops
 from dipddpm.measure.record import Measure, Record
 from dipddpm.measure.reference import median_ratio, paired
 from dipddpm.metrics.psnr import Psnr
@@ -125,7 +125,7 @@ class Stages:
     def unets(self):
         """Our U-Net at its default size and the peers' at the width that has as many FLOPs."""
         ours = UNet(size=32, channels=(32, 64, 96), blocks=1)
-        target = flops(lambda m, x, t: m(x, t), ours)
+        target = forward_flops(lambda m, x, t: m(x, t), ours)
 
         def unet2d(width):
             return diffusers.UNet2DModel(
@@ -236,30 +236,21 @@ class Stages:
         return (lambda: extractor.features(pixels), 1000), {"torch-fidelity, same extractor": (theirs, 1000)}
 
 
-def flops(call, model):
+def forward_flops(call, model):
     """FLOPs of one forward pass for one image."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call(model, torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long))
-    return counter.get_total_flops()
+    with torch.no_grad():
+        return flops(lambda: call(model, torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long)))
 
 
 def equal_flops(build, call, target):
     """The model of a width whose FLOPs are nearest to ``target``, within 5 %."""
-    found = {width: flops(call, build(width)) for width in WIDTHS}
+    found = {width: forward_flops(call, build(width)) for width in WIDTHS}
     best = min(found, key=lambda width: abs(found[width] - target))
     assert abs(found[best] / target - 1) < 0.05, {width: count / target for width, count in found.items()}
     return build(best), call
 
 
 STAGES = [name for name in vars(Stages) if not name.startswith("_") and name not in ("observed", "fit", "unets")]
-
-
-@pytest.fixture
-def asked_for(request):
-    """Minutes of timing are no part of a run that asks other questions."""
-    given = [request.config.getoption("keyword"), *request.config.args]
-    if request.config.getoption("profile") != "full" and not any("peers" in text for text in given):
-        pytest.skip("takes minutes: pytest bench -k peers, or --profile full")
 
 
 @pytest.mark.parametrize("stage", STAGES)

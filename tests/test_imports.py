@@ -22,7 +22,7 @@ LAYERS = [
     ["injection", "priors", "fitting", "fitting_batches", "sampling", "denoisers"],
     ["priorset", "updates", "training", "training_extractor"],
     ["profiles", "arms", "restore", "generate", "tuning"],
-    ["fits"],
+    ["fits", "stages"],
     ["experiment", "generation"],
     ["training_runs", "pace", "learning", "judging"],
     ["cli", "__main__"],

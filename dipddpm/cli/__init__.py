@@ -7,7 +7,7 @@ import os
 import sys
 
 from dipddpm import __version__
-from dipddpm.cli import generate, runs, train
+from dipddpm.cli import generate, profile, runs, train
 from dipddpm.errors import InputError
 from dipddpm.measure.baseline import NoBaseline
 from dipddpm.measure.outcomes import NO_BASELINE
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="dipddpm", description=__doc__)
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    for family in (train, generate, runs):
+    for family in (train, generate, runs, profile):
         family.add(verbs)
     return top
 

@@ -17,6 +17,7 @@ import pytest
 from dipddpm.measure.baseline import key_of
 from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.gate import GATE, Gate, partial
+from dipddpm.measure.growth import SUITE as GROWTH
 from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.report import terminal, write
@@ -161,7 +162,8 @@ def _report(run: Run, stash: pytest.Stash) -> None:
     figures = stash[FIGURES]
     run.save(stash[RUN_FILE])
     code = source_digest(["dipddpm.measure.figures"])
-    key = digest([code, [asdict(record) for record in run.records if record.role != "stage"]])
+    drawn = [asdict(record) for record in run.records if record.role != "stage" or record.suite == GROWTH]
+    key = digest([code, drawn])
     figures.add("charts", key, lambda: _draw(run, figures.folder))
     figures.tidy()
     stash[TABLE] = frame(run)

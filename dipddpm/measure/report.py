@@ -54,6 +54,7 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
     parts += generated + taught
     for suite in dict.fromkeys(r.suite for r in stages):
         parts += [f"## {suite}", _stages([r for r in stages if r.suite == suite])]
+        parts += [f"![{figure.stem}]({figure.as_posix()})" for figure in figures if figure.stem == suite]
     return "\n\n".join(parts) + "\n"
 
 
@@ -177,8 +178,9 @@ def _stages(records: Sequence[Record], form: str = "pipe") -> str:
     for record in records:
         row: dict[str, object] = {"task": record.group, "what": record.arm, **record.axes}
         for name, measure in record.measures.items():
-            mean = median(measure.values) if measure.interval else fmean(measure.values)
-            text = f"{mean:.0f}" if measure.kind == "structure" and mean > 1000 else f"{mean:.4g}"
+            timed = measure.interval or measure.kind == "timing"  # one repeat that was disturbed must not show
+            middle = median(measure.values) if timed else fmean(measure.values)
+            text = f"{middle:.0f}" if measure.kind == "structure" and middle > 1000 else f"{middle:.4g}"
             if measure.interval:
                 text += " [{:.4g}, {:.4g}]".format(*measure.interval)
             row[f"{name} ({measure.unit})" if measure.unit else name] = text

@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm.measure.contrast import samples
-from dipddpm.measure.figures import against_budget, against_duration, against_seconds, learning_curves, t0_by_budget
+from dipddpm.measure.figures import (
+    against_budget,
+    against_duration,
+    against_seconds,
+    growth,
+    learning_curves,
+    t0_by_budget,
+)
 from dipddpm.measure.figures.against_seconds import pareto_front
 from dipddpm.measure.figures.canvas import file_name, save, style
 from dipddpm.measure.figures.pictures import picture_grid
+from dipddpm.measure.growth import SUITE as GROWTH
+from dipddpm.measure.growth import growths
 from dipddpm.measure.learning import CURVES, curves
 from dipddpm.measure.record import Run
 
@@ -36,4 +45,6 @@ def draw(run: Run, folder: Path) -> list[Path]:
         for group, points in curves(run).items():
             figure = learning_curves.chart(group, points, run.primary)
             made.append(save(figure, folder / f"{file_name(group)}-{CURVES}"))
+        if grown := growths(run.records):
+            made.append(save(growth.chart(grown), folder / GROWTH))
     return made

@@ -1,0 +1,83 @@
+"""``dipddpm profile``: where the time of a stage goes, and how near it comes to what the machine can do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from statistics import median
+
+import pandas as pd
+import torch
+
+from dipddpm.denoisers import open_denoiser
+from dipddpm.measure.flops import flops_by_operator
+from dipddpm.measure.machine import machine
+from dipddpm.measure.operators import Operator, operators
+from dipddpm.measure.roofline import convolution_rate, product_rate, repeated
+from dipddpm.stages import STAGES, Stage, stage, stage_names
+
+BATCH = {"cpu": 16, "cuda": 256}
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """The verb and its options."""
+    p = verbs.add_parser("profile", help="the dearest operators of a stage, and its rate against the machine's")
+    p.add_argument("stage", metavar="STAGE", help=f"{', '.join(STAGES)}, dip-fit:ARCHITECTURE, or all")
+    p.add_argument("--denoiser", default="unet", help="unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME")
+    p.add_argument("--batch", type=int, help="images at once (default 16, on a GPU 256)")
+    p.add_argument("--rows", type=int, default=12, help="operators to list (default %(default)s)")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.set_defaults(verb=_profile)
+
+
+def _profile(args: argparse.Namespace) -> None:
+    device = torch.device(args.device)
+    batch = BATCH.get(device.type, 16) if args.batch is None else args.batch
+    denoiser, rows = open_denoiser(args.denoiser, device), []
+    for name in stage_names() if args.stage == "all" else [args.stage]:
+        built = stage(name, denoiser, device, batch)
+        flops = flops_by_operator(built.work)
+        if args.stage != "all":
+            print(_operators(operators(built.work, device, flops), args.rows), end="\n\n")
+        rows.append({"stage": name, "batch": batch} | _roofline(built, flops, device))
+    print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, tablefmt="simple"))
+    product, convolution = (rate(str(device), torch.float32) / 1e9 for rate in (product_rate, convolution_rate))
+    m = machine()
+    print(
+        f"\n{m['gpu'] if device.type == 'cuda' else m['cpu']}, {torch.get_num_threads()} threads: "
+        f"convolution {convolution:.4g} GFLOP/s, matrix product {product:.4g} GFLOP/s (large, float32); "
+        "% is of the faster. FLOPs are those of convolutions, matrix products and attention, gradients included."
+    )
+
+
+def _operators(found: list[Operator], rows: int) -> str:
+    """The dearest operators as a table; the last row is all the others."""
+    listed, rest = found[:rows], found[rows:]
+    if rest:
+        seconds, share = sum(o.seconds for o in rest), sum(o.share for o in rest)
+        listed = [*listed, Operator(f"{len(rest)} others", sum(o.calls for o in rest), seconds, share, None)]
+    table = [
+        {
+            "operator": o.name.removeprefix("aten::"),
+            "calls": str(o.calls),
+            "own ms": f"{1e3 * o.seconds:.3f}",
+            "share": f"{100 * o.share:.1f} %",
+            "GFLOP/s": f"{o.flops / o.seconds / 1e9:.4g}" if o.flops and o.seconds else "",
+        }
+        for o in listed
+    ]
+    align = ("left", *["right"] * 4)
+    return pd.DataFrame(table).to_markdown(index=False, disable_numparse=True, tablefmt="simple", colalign=align)
+
+
+def _roofline(built: Stage, flops: Mapping[str, int], device: torch.device) -> dict[str, str]:
+    """The median execution against the machine's rates, as cells of a table."""
+    seconds, count = median(repeated(built.work, seconds=0.5, least=3)), sum(flops.values())
+    fastest = max(rate(str(device), torch.float32) for rate in (product_rate, convolution_rate))
+    return {
+        "s / execution": f"{seconds:.4g}",
+        "GFLOP": f"{count / 1e9:.4g}",
+        "GFLOP/s": f"{count / seconds / 1e9:.4g}",
+        "of the machine": f"{100 * count / seconds / fastest:.1f} %",
+        "items / s": f"{built.items / seconds:.4g} {built.unit}",
+    }
