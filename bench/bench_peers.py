@@ -65,7 +65,7 @@ class Stages:
     def __init__(self, device):
         self.device = device
         cuda = device.type == "cuda"
-        self.images, self.iterations = (256, 20) if cuda else (64, 12)
+        self.images, self.iterations = (256, 20) if cuda else (64, 6)
         self.batch, self.steps = (512, 50) if cuda else (32, 5)
 
     def observed(self, count):
@@ -110,10 +110,10 @@ class Stages:
         return (work, self.images), {"deepinv DeepImagePrior": (theirs, 2)}
 
     def durations_from_one_trajectory(self):
-        grid = [self.iterations * k for k in (1, 2, 3)]
+        grid = [self.iterations * k for k in (2, 4, 6)]
 
         def fit(durations):
-            return self.fit(SkipNet, durations, self.images // 4)
+            return self.fit(SkipNet, durations, self.images // 8)
 
         def separately():
             for duration in grid:

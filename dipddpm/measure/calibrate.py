@@ -31,8 +31,9 @@ from dipddpm.measure.record import MeasureError, Run
 from dipddpm.measure.tolerances import Tolerances
 
 PARTS = ("timing", "quality", "hog", "detection")
-HOG = """import random, time
-while True:
+HOG = """import os, random, time
+parent = os.getppid()
+while os.getppid() == parent:  # whatever ends that one, even a kill, ends this one
     end = time.time() + random.uniform(0.05, 2)
     while time.time() < end: pass
     time.sleep(random.uniform(0.05, 1))
