@@ -187,4 +187,4 @@ def _stages(records: Sequence[Record], form: str = "pipe") -> str:
         for stage, added in record.memory.items():
             row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
         rows.append(row)
-    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True, tablefmt=form)
+    return pd.DataFrame(rows).astype(object).fillna("").to_markdown(index=False, disable_numparse=True, tablefmt=form)
