@@ -1,6 +1,5 @@
 """A batch that does not fit is halved and goes on; an attempt that failed leaves nothing behind."""
 
-import gc
 import warnings
 import weakref
 from itertools import chain
@@ -8,20 +7,12 @@ from itertools import chain
 import pytest
 import torch
 
-from dipddpm import batches
 from dipddpm.batches import ChargedClock, SmallerBatch, in_batches, is_out_of_memory
 from dipddpm.errors import InputError
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import task
 
-
-@pytest.fixture(autouse=True)
-def learnt(monkeypatch):
-    """A process that knows nothing of its memory yet."""
-    monkeypatch.setattr(batches, "LEARNT", batches.Learnt())
-    gc.freeze()  # every attempt that fails collects garbage: of this test, not of all that was imported
-    yield batches.LEARNT
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("learnt")
 
 
 def attempts(fits, count, stage="work", at_most=None):

@@ -1,6 +1,5 @@
 """Out of memory: half the batch goes on, with the same numbers, and nothing that is done is done again."""
 
-import gc
 import math
 import time
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from dipddpm import batches
 from dipddpm.arms import Arm
 from dipddpm.batches import SmallerBatch
 from dipddpm.cli import main
@@ -41,13 +39,7 @@ DATA = open_dataset("photo-patches", size=16)
 IMAGES = DATA.load("train")[:10]
 
 
-@pytest.fixture(autouse=True)
-def learnt(monkeypatch):
-    """A process that knows nothing of its memory yet."""
-    monkeypatch.setattr(batches, "LEARNT", batches.Learnt())
-    gc.freeze()  # every attempt that fails collects garbage: of this test, not of all that was imported
-    yield batches.LEARNT
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("learnt")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from dipddpm.denoisers import open_denoiser
 from dipddpm.measure.flops import flops_by_operator
 from dipddpm.measure.machine import machine
 from dipddpm.measure.operators import Operator, operators
-from dipddpm.measure.roofline import convolution_rate, product_rate, repeated
+from dipddpm.measure.roofline import convolution_rate, peak_rate, product_rate, repeated
 from dipddpm.stages import STAGES, Stage, stage, stage_names
 
 BATCH = {"cpu": 16, "cuda": 256}
@@ -73,7 +73,7 @@ def _operators(found: list[Operator], rows: int) -> str:
 def _roofline(built: Stage, flops: Mapping[str, int], device: torch.device) -> dict[str, str]:
     """The median execution against the machine's rates, as cells of a table."""
     seconds, count = median(repeated(built.work, seconds=0.5, least=3)), sum(flops.values())
-    fastest = max(rate(str(device), torch.float32) for rate in (product_rate, convolution_rate))
+    fastest = peak_rate(str(device), torch.float32)
     return {
         "s / execution": f"{seconds:.4g}",
         "GFLOP": f"{count / 1e9:.4g}",

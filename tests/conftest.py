@@ -1,0 +1,16 @@
+"""What tests share."""
+
+import gc
+
+import pytest
+
+from dipddpm import batches
+
+
+@pytest.fixture
+def learnt(monkeypatch):
+    """A process that knows nothing of its memory yet."""
+    monkeypatch.setattr(batches, "LEARNT", batches.Learnt())
+    gc.freeze()  # every attempt that fails collects garbage: of this test, not of all that was imported
+    yield batches.LEARNT
+    gc.unfreeze()
