@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import torch
 
 from dipddpm.arms import Arm
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import WEAKER
+from dipddpm.device import open_device
 from dipddpm.dip import architecture
 from dipddpm.errors import InputError
 from dipddpm.experiment import Cell, Experiment
@@ -66,18 +66,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(default: %(default)s)",
     )  # fmt: skip
     group.addoption("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
-
-
-def open_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes CUDA where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name!r} is not available here: choose cpu, cuda or auto") from error
-    return device
 
 
 def open_experiments(config: pytest.Config) -> list[Experiment]:

@@ -17,7 +17,7 @@ ROOT = Path(dipddpm.__file__).parent
 
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "registry", "rng", "memo", "turns", "batches", "distributed"],
+    ["errors", "device", "registry", "rng", "memo", "turns", "batches", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
     ["injection", "priors", "fitting", "fitting_batches", "sampling", "denoisers"],
     ["priorset", "updates", "training", "training_extractor"],

@@ -95,6 +95,7 @@ def test_profile_prints_operators_and_the_roofline(capfd):
         (["dip"], "unknown stage 'dip': choose from dip-fit, training-step, "),
         (["dip-fit:skipp"], "unknown DIP architecture 'skipp': choose from conv_decoder, "),
         (["evaluation", "--batch", "0"], "a batch has at least one image; got 0"),
+        (["evaluation", "--device", "abacus"], "--device 'abacus' is not available here: choose cpu, cuda or auto"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):

@@ -8,6 +8,7 @@ import sys
 
 from dipddpm import __version__
 from dipddpm.cli import generate, profile, runs, train
+from dipddpm.device import open_device
 from dipddpm.errors import InputError
 from dipddpm.measure.baseline import NoBaseline
 from dipddpm.measure.outcomes import NO_BASELINE
@@ -28,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code. Bad input is one line on stderr and exit code 2."""
     args = parser().parse_args(argv)
     try:
+        if "device" in args:
+            args.device = str(open_device(args.device))
         return args.verb(args) or 0
     except NoBaseline as error:
         print(f"dipddpm: {error}", file=sys.stderr)

@@ -40,7 +40,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--batch", type=int, default=64, help="images sampled together (default %(default)s)")
     p.add_argument("--worker", type=_worker, default=(0, 1), metavar="I/N", help="process I of N that share the folder")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     p.set_defaults(verb=_generate)
 
     p = verbs.add_parser("score", help="FID or FD, KID, precision, recall, ... of a folder that generate wrote")
@@ -50,7 +50,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--data-root", type=Path, help="where downloaded data sets lie")
     p.add_argument("--split", default="train", help="of the reference; train+validation is all of both (default train)")
     p.add_argument("--extractor", default="embedded64", help="embedded64, inception-v3, inception-v3:WEIGHTS")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     p.set_defaults(verb=_score)
 
 

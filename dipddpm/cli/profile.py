@@ -26,7 +26,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--denoiser", default="unet", help="unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME")
     p.add_argument("--batch", type=int, help="images at once (default 16, on a GPU 256)")
     p.add_argument("--rows", type=int, default=12, help="operators to list (default %(default)s)")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     p.set_defaults(verb=_profile)
 
 

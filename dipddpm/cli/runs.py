@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from dipddpm.measure import compare
 from dipddpm.measure.baseline import device_type, load, section_for
 from dipddpm.measure.calibrate import PARTS, Calibration
@@ -49,7 +47,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--only", action="append", choices=PARTS, help="may be repeated (default: all, in this order)")
     p.add_argument("--repeats", type=int, default=20, help="runs for timing and hog (default %(default)s)")
     p.add_argument("--hogs", type=int, default=2, help="busy processes beside the runs of hog (default %(default)s)")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     p.set_defaults(verb=_calibrate)
 
 

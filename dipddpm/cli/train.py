@@ -57,7 +57,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--cache", type=Path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
     )
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     p.set_defaults(verb=_train)
 
     p = verbs.add_parser("train-extractor", help="train a feature extractor on classes; run again to go on")
