@@ -305,6 +305,18 @@ def test_calibration_writes_the_floor_and_goes_on_where_it_was(tmp_path, monkeyp
         load(file)
 
 
+def test_calibration_elsewhere_keeps_what_the_machine_of_the_baseline_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "b.json"
+    promote(run(machine={"id": "elsewhere"}), "first", file)
+    edited(file, floor={"psnr": {"same": 0.004, "other": 0.003}})
+    calibration = Calibration(file, "cpu", suites=tmp_path, say=[].append)
+    for name in ("quality-same", "quality-other"):
+        run(machine=machine()).save(calibration.folder / f"{name}.json")
+    calibration.quality()
+    assert load(file)["cpu"].floor["psnr"] == {"same": 0.004, "other": 0.0}
+
+
 def test_a_calibration_run_that_fails_says_why(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     promote(run(), "first", tmp_path / "b.json")

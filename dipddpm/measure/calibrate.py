@@ -202,6 +202,8 @@ class Calibration:
         for key, by in listed.items():
             entries[key] = {**entries.get(key, {}), **by}
         rest = {metric: values for metric, values in section.floor.items() if metric not in (*mine, "entries")}
+        # of the baseline's own machine ("same") another one can say nothing: what it once said stays
+        general = {metric: {**_same(section.floor.get(metric)), **values} for metric, values in general.items()}
         section.floor = {**rest, **general, "entries": dict(sorted(entries.items()))}
         write(self.file, sections)
         for message in _tolerances(section).below_floor():
@@ -231,6 +233,10 @@ def busy(processes: int) -> Iterator[None]:
         for hog in hogs:
             hog.kill()
             hog.wait()
+
+
+def _same(floor: Mapping | None) -> dict[str, float]:
+    return {"same": floor["same"]} if floor and "same" in floor else {}
 
 
 def _tolerances(section: Section) -> Tolerances:
