@@ -314,7 +314,8 @@ def test_calibration_elsewhere_keeps_what_the_machine_of_the_baseline_said(tmp_p
     for name in ("quality-same", "quality-other"):
         run(machine=machine()).save(calibration.folder / f"{name}.json")
     calibration.quality()
-    assert load(file)["cpu"].floor["psnr"] == {"same": 0.004, "other": 0.0}
+    floor = load(file)["cpu"].floor["psnr"]
+    assert floor["same"] == 0.004 and floor["other"] < 1e-4, "what this machine found replaces what another did"
 
 
 def test_a_calibration_run_that_fails_says_why(tmp_path, monkeypatch):
