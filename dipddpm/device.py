@@ -15,9 +15,14 @@ def open_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unavailable = InputError(f"--device {name!r} is not available here: choose cpu, cuda or auto")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        if device.type != "cuda":
+            torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name!r} is not available here: choose cpu, cuda or auto") from error
+        raise unavailable from error
+    # GPUs are counted and not touched: each process of torchrun would hold memory of the first one beside its own
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise unavailable
     return device

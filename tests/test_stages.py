@@ -96,6 +96,7 @@ def test_profile_prints_operators_and_the_roofline(capfd):
         (["dip-fit:skipp"], "unknown DIP architecture 'skipp': choose from conv_decoder, "),
         (["evaluation", "--batch", "0"], "a batch has at least one image; got 0"),
         (["evaluation", "--device", "abacus"], "--device 'abacus' is not available here: choose cpu, cuda or auto"),
+        (["evaluation", "--device", "cuda:99"], "--device 'cuda:99' is not available here: choose cpu, cuda or auto"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):
