@@ -19,6 +19,7 @@ from dipddpm.experiment import Cell, Experiment
 from dipddpm.generation import generation_cells
 from dipddpm.judging import Judging
 from dipddpm.learning import Learning
+from dipddpm.measure.allocator import keep_freed
 from dipddpm.measure.content import digest
 from dipddpm.measure.machine import machine
 from dipddpm.measure.record import Measure, Record, Run
@@ -71,6 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def open_experiments(config: pytest.Config) -> list[Experiment]:
     """The experiments that the options describe, one a seed; the run that their records go to is opened with them."""
     option = config.getoption
+    keep_freed()
     device = open_device(option("device"))
     chosen = profile(option("profile")).override(option("axis"))
     denoiser = open_denoiser(option("denoiser"), device)
@@ -90,7 +92,8 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
         task(name)
         for architecture_name in chosen.architectures_for(name):
             architecture(architecture_name)
-    architecture(chosen.training_architecture)
+    for name in (chosen.training_architecture, *chosen.generation_architectures):
+        architecture(name)
     config.stash[RUN] = Run(
         title="Does a Deep Image Prior start pay for itself?",
         settings={

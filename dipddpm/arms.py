@@ -55,11 +55,10 @@ class Arm:
 
     @property
     def role(self) -> str:
-        """Its part in the comparison. A variation of the plain DIP start is an ablation, one that leaks a bound."""
+        """Its part in the comparison. A DIP that enters in a way of its own is an ablation, one that leaks a bound."""
         if self.leak != "none":
             return "bound"
-        varied = self.stopping != "fixed" or self.output != "last" or self.injection
-        return "ablation" if varied else priors()[self.prior].role
+        return "ablation" if self.injection else priors()[self.prior].role
 
 
 def arms(profile: Profile, task: str) -> list[Arm]:
@@ -95,23 +94,22 @@ def budgets(arm: Arm, profile: Profile, task: str) -> list[int]:
         return [*profile.budgets, *profile.noise_budgets]
     if arm.way == "none":
         return list(profile.budgets)
-    if arm.role in ("treatment", "control") or arm.stopping != "fixed" or arm.output != "last":
+    if arm.role in ("treatment", "control") or arm.stopping != "fixed":
         return [0, *profile.budgets]
     return list(profile.budgets)
 
 
-def tuned_as(arm: Arm, profile: Profile, task: str) -> Arm:
-    """The arm whose validation runs choose the setting of this one: itself, with four exceptions.
+def tuned_as(arm: Arm, profile: Profile, task: str, budget: int) -> Arm:
+    """The arm whose validation runs choose the setting of this one at a budget: itself, with two exceptions.
 
-    Variations of a fitted DIP (another DIP's output, another stopping rule or output) and the oracle run with the
-    setting of the plain DIP of the longest duration, since they ask what the very same procedure does with another mu.
-    The mean colour and bicubic controls share the search of the blur. Unless the profile tunes each, the settings of
-    the task's first architecture serve all, published width or matched.
+    Variations of a fitted DIP (another image's, another stopping rule or output) and the oracle run with the setting of
+    the plain DIP of the longest duration, since they ask what the very same procedure does with another mu; a prior
+    alone has no setting to share. Unless the profile tunes each, the task's first architecture, published width or
+    matched, is looked at for all.
     """
     first = profile.architectures_for(task)[0]
-    if arm.prior in ("mean_colour", "bicubic"):
-        return Arm("blur")
-    if arm.prior in ("shuffled", "oracle") or arm.stopping != "fixed" or arm.output != "last":
+    varied = arm.stopping != "fixed" or arm.output != "last"
+    if budget and (varied or arm.prior in ("shuffled", "oracle")):
         arm = Arm("dip", arm.architecture or first, profile.iterations[-1], injection=arm.injection)
     if arm.uses_dip and not profile.tune_each:
         arm = replace(arm, architecture=first)

@@ -14,6 +14,7 @@ from dipddpm.arms import Arm, arms, budgets, tuned_as
 from dipddpm.batches import in_batches
 from dipddpm.data import Split
 from dipddpm.denoisers import Denoiser
+from dipddpm.errors import InputError
 from dipddpm.fits import Fits, recipe
 from dipddpm.memo import Run, direct
 from dipddpm.stopping import stopping_rules
@@ -29,7 +30,7 @@ class Cell:
         x_hat: (N, 3, H, W) in [-1, 1].
         seconds: wall-clock an image by stage ("dip", "diffusion"); memory: peak bytes added by stage.
         iterations: DIP iterations an image that were paid for; nfe: network evaluations an image that happened.
-        setting: how the diffusion was run; validation: its mean PSNR on the validation images, None for a DIP alone.
+        setting: how the diffusion was run; validation: its mean PSNR on the validation images, None for what leaks.
         chosen: of all budgets that the arm runs at, this one was best on the validation images.
     """
 
@@ -68,8 +69,8 @@ class Experiment(Fits):
 
     def budgets(self, arm: Arm, task: str) -> list[int]:
         """The budgets that an arm runs at; of those, the ones that fit below a step it can enter at."""
-        tuned = tuned_as(arm, self.profile, task)
-        return [budget for budget in budgets(arm, self.profile, task) if self.settings(tuned, task, budget)]
+        listed = budgets(arm, self.profile, task)
+        return [at for at in listed if self.settings(tuned_as(arm, self.profile, task, at), task, at)]
 
     def settings(self, arm: Arm, task: str, budget: int) -> list[restore.Setting]:
         """The settings that an arm tries at a budget; the number is the same for every arm."""
@@ -84,17 +85,19 @@ class Experiment(Fits):
 
     def tuned(self, arm: Arm, task: str, budget: int) -> Tuned:
         """The setting that an arm runs with at a budget, chosen on validation images."""
-        arm = tuned_as(arm, self.profile, task)
+        arm = tuned_as(arm, self.profile, task, budget)
         return self._tuned(self._alike(arm, task, budget), task, budget)[arm]
 
     def _alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
         """The tuned arms that share this one's DIP, or have none like it, and have the same settings to try."""
-        others = dict.fromkeys(tuned_as(other, self.profile, task) for other, at in self.cells(task) if at == budget)
+        beside = [tuned_as(other, self.profile, task, budget) for other, at in self.cells(task) if at == budget]
         settings = self.settings(arm, task, budget)
         alike = [
             other
-            for other in others
-            if other.architecture == arm.architecture and self.settings(other, task, budget) == settings
+            for other in beside
+            if other.architecture == arm.architecture
+            and other.leak == "none"
+            and self.settings(other, task, budget) == settings
         ]
         return tuple(dict.fromkeys([*alike, arm]))
 
@@ -133,6 +136,11 @@ class Experiment(Fits):
     def best_budget(self, arm: Arm, task: str, largest: int | None = None) -> int:
         """The budget, of those the arm runs at (up to ``largest``), at which it did best on the validation images."""
         tried = [budget for budget in self.budgets(arm, task) if 0 < budget <= (largest or budget)]
+        if not tried:
+            raise InputError(
+                f"{arm.label} runs at no budget of {self.profile.budgets} on {task}: each needs a step to enter at, of "
+                f"{self.profile.t0s}, that is as large"
+            )
         return max(tried, key=lambda budget: self.tuned(arm, task, budget).validation)
 
     # Cells
@@ -144,7 +152,7 @@ class Experiment(Fits):
             largest: of the budgets that compete for being ``chosen``, None for all.
         """
         setting, validation = restore.Setting(0), None
-        if budget or not arm.uses_dip:  # a DIP alone has nothing to tune
+        if budget or arm.leak == "none":  # a DIP alone has nothing to tune, but is a rival that is chosen by its score
             tuned = self.tuned(arm, task, budget)
             setting, validation = tuned.setting, tuned.validation
         chosen = budget == 0 or budget == self.best_budget(arm, task, largest)
@@ -165,6 +173,7 @@ class Experiment(Fits):
 
         def compute() -> tuple[dict, dict]:
             rng = self.rng("test", task, "sample")
+            self.mu(arm, task)  # what a first call imports is nobody's cost
             started = self.clock()
             mu = self.mu(arm, task)  # a control's image costs what it costs; a DIP's seconds are those of its fit
             x_hat, nfe = restore.restore(self.denoiser, observation, mu, setting, rng)

@@ -95,7 +95,7 @@ class Fits:
     # Deep Image Priors
 
     def _fit_config(self, task: str, architecture: str, split: Split) -> dict:
-        rules = list(stopping_rules()) if split == "test" else []
+        rules = [name for name, rule in stopping_rules().items() if split == "test" or rule.leak == "none"]
         iterations = [0, *self.profile.iterations]
         network = {"architecture": architecture, "width": self.width(architecture)}
         return self._base(task, split) | network | {"iterations": iterations, "rules": rules}

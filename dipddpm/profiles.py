@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -126,9 +127,13 @@ class Profile:
                 parsed = [kind(value) for value in values.split(",")]
             except ValueError as error:
                 raise InputError(f"--axis {text!r}: every value must be {kind.__name__}") from error
-            changed[field_name] = tuple(parsed) if isinstance(old, tuple) else parsed[0]
+            changed[field_name] = tuple(dict.fromkeys(parsed)) if isinstance(old, tuple) else parsed[0]
             if kind is int and min(parsed) < (0 if name == "dip.iterations" else 1):
                 raise InputError(f"--axis {text!r}: every value must be at least 1")
+            if kind is float and not all(0 < value < math.inf for value in parsed):
+                raise InputError(f"--axis {text!r}: every value must be a number above 0")
+        if "architectures" in changed:  # of every task
+            changed |= {"few_architectures": (), "leaking_architectures": ()}
         for name in ("iterations", "budgets", "noise_budgets", "training_updates"):
             if name in changed:  # ascending, and without the 0 that every arm has of itself
                 changed[name] = tuple(sorted(set(changed[name]) - {0}))  # type: ignore[call-overload]

@@ -83,21 +83,36 @@ def test_the_prior_is_used(arm, experiment):
 
 
 def test_all_arms_share_mask_and_noise(experiment, monkeypatch):
-    """What the injection and the operator draw does not depend on the arm."""
-    observations, noises = [], []
+    """What the operator and the way in draw does not depend on the arm: read off the first state of the network."""
+    observations, states, denoiser = [], [], experiment.denoiser
 
     def spy(denoiser, observation, mu, setting, rng):
         observations.append(observation.y)
-        noises.append(ImageRng(rng.seeds).randn(3, 32, 32))
         return restore(denoiser, observation, mu, setting, rng)
 
     monkeypatch.setattr(restore_module, "restore", spy)
-    fresh = Experiment(TINY, experiment.dataset, experiment.denoiser, direct)
+    eps = type(denoiser).eps
+    fresh, schedule, noises = make_direct(experiment), denoiser.schedule, []
+    fresh._warm_up("test")
+
+    def seen(self, x_t, t):
+        states.append((x_t, int(torch.as_tensor(t).flatten()[0])))
+        return eps(self, x_t, t)
+
+    monkeypatch.setattr(type(denoiser), "eps", seen)
     for arm in (Arm("noise"), Arm("pinv"), DIP, Arm("oracle")):
         fresh.cell_with("inpaint", arm, Setting(1, arm.way, 400 if arm.way != "none" else 999))
-    assert len(noises) == 4
-    assert all(torch.equal(noises[0], noise) for noise in noises)
+        x_t, t = states[-1]
+        signal, sigma = schedule.alpha_bar[t].sqrt(), (1 - schedule.alpha_bar[t]).sqrt()
+        mu = fresh.mu(arm, "inpaint")
+        noises.append(x_t if mu is None else (x_t - signal * mu) / sigma)
+    assert len(states) == 4
+    assert all(torch.allclose(noises[0], noise, atol=1e-5) for noise in noises)
     assert all(torch.equal(observations[0], y) for y in observations)
+
+
+def make_direct(experiment):
+    return Experiment(TINY, experiment.dataset, experiment.denoiser, direct)
 
 
 def direct(kind, config, sources, compute, run=lambda work: work()):
@@ -133,6 +148,29 @@ def test_the_same_command_gives_the_same_numbers(denoiser, experiment, tmp_path)
     other = make(tmp_path, denoiser, seed=1)
     assert other.cell("inpaint", DIP, 2).scores != experiment.cell("inpaint", DIP, 2).scores
     assert other.tuned(DIP, "inpaint", 2) == experiment.tuned(DIP, "inpaint", 2)  # repeats share the settings
+
+
+def test_a_control_and_a_dip_alone_are_chosen_by_their_own_score(experiment):
+    """The validation score of a cell is the PSNR of that very prior, at that budget, on the validation images."""
+    x_0, observation = experiment.images("validation").x_0, experiment.observation("inpaint", "validation")
+    listed = [arm for arm, budget in experiment.cells("inpaint") if budget == 0 and arm.architecture != "skip"]
+    assert {arm.label for arm in listed} >= {"blur", "mean_colour", "dip deep_decoder 6 ema", "dip deep_decoder es-wmv"}
+    for arm in listed:
+        cell = experiment.cell("inpaint", arm, 0)
+        if arm.leak != "none":
+            assert cell.validation is None
+            continue
+        own = score(observation.consistent(experiment.mu(arm, "inpaint", "validation")).clamp(-1, 1), x_0)["psnr"]
+        assert cell.validation == pytest.approx(sum(own) / len(own), abs=1e-4)
+    scores = [experiment.cell("inpaint", Arm(name), 2).validation for name in ("blur", "mean_colour")]
+    assert scores[0] != scores[1]
+
+
+def test_a_budget_that_fits_below_no_step_is_refused(experiment):
+    profile = dataclasses.replace(TINY, t0s=(50,), budgets=(100,))
+    wide = Experiment(profile, experiment.dataset, experiment.denoiser, direct)
+    with pytest.raises(InputError, match=r"dip deep_decoder 6 runs at no budget of \(100,\) on inpaint"):
+        wide.best_budget(DIP, "inpaint")
 
 
 def test_results_are_found_again(cache, denoiser, experiment):

@@ -34,7 +34,9 @@ def test_every_arm_runs_the_shared_budgets_and_tunes_with_the_same_number_of_tri
     p = profile(name)
     for arm in arms(p, p.tasks[0]):
         assert set(p.budgets) <= set(budgets(arm, p, p.tasks[0]))
-        assert tuned_as(tuned_as(arm, p, p.tasks[0]), p, p.tasks[0]) == tuned_as(arm, p, p.tasks[0])
+        for budget in (0, *p.budgets):
+            tuned = tuned_as(arm, p, p.tasks[0], budget)
+            assert tuned_as(tuned, p, p.tasks[0], budget) == tuned
     most = p.budgets[-1]
     for way, solvers, t0s in (("none", p.noise_solvers, [999]), ("start", p.solvers, p.t0s)):
         assert len(draw_trials(candidates(most, way, t0s, solvers), p.trials, "task")) == p.trials
@@ -54,8 +56,26 @@ def test_the_shuffled_dip_and_the_oracle_run_in_the_setting_of_the_fitted_dip():
     longest = max(p.iterations)
     for arm in arms(p, p.tasks[0]):
         if arm.prior in ("shuffled", "oracle"):
-            tuned = tuned_as(arm, p, p.tasks[0])
+            tuned = tuned_as(arm, p, p.tasks[0], 5)
             assert (tuned.prior, tuned.iterations) == ("dip", longest)
+
+
+def test_what_is_chosen_by_its_validation_score_is_looked_at_itself():
+    """Controls at every budget; of one DIP alone, each duration, output and rule."""
+    p = profile("quick")
+    for task in p.tasks:
+        for arm in arms(p, task):
+            if arm.role == "control":
+                assert tuned_as(arm, p, task, 5) == tuned_as(arm, p, task, 0) == arm
+            if arm.role == "treatment" and arm.architecture == p.architectures_for(task)[0]:
+                assert tuned_as(arm, p, task, 0) == arm
+
+
+def test_every_honest_use_of_a_fit_is_a_treatment():
+    roles = {arm.label: arm.role for arm in arms(profile("quick"), "inpaint")}
+    assert {roles[f"dip skip {use}"] for use in ("50", "150", "150 ema", "es-wmv")} == {"treatment"}
+    assert roles["dip skip 150 raw"] == roles["untrained skip"] == roles["shuffled skip 150"] == "ablation"
+    assert roles["dip skip oracle"] == "bound"
 
 
 def test_only_the_oracles_leak():
@@ -88,6 +108,13 @@ def test_override():
     p = profile("quick").override(["dip.iterations=100,50,0", "images=4", "task=inpaint"])
     assert p.iterations == (50, 100) and p.images == 4 and p.tasks == ("inpaint",)
     assert p.budgets == profile("quick").budgets
+    twice = profile("quick").override(["task=inpaint,inpaint", "grid.t0=25,75,25"])
+    assert twice.tasks == ("inpaint",) and twice.grid_t0s == (25, 75)
+
+
+def test_architectures_that_are_asked_for_run_on_every_task():
+    p = profile("quick").override(["dip.architecture=resnet,unet"])
+    assert {p.architectures_for(task) for task in p.tasks} == {("resnet", "unet")}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +126,8 @@ def test_override():
         ("dip.iterations=0", r"needs at least one value above 0"),
         ("images=0", r"must be at least 1"),
         ("nfe=-5", r"must be at least 1"),
+        ("strength=nan", r"--axis 'strength=nan': every value must be a number above 0"),
+        ("strength=0,4", r"must be a number above 0"),
     ],
 )
 def test_override_faults(text, message):
@@ -107,9 +136,12 @@ def test_override_faults(text, message):
 
 
 def test_every_axis_can_be_overridden():
-    for name in AXES:
-        value = "inpaint" if name == "task" else "skip" if "architecture" in name else "7"
-        profile("quick").override([f"{name}={value}"])
+    quick = profile("quick")
+    for name, field in AXES.items():
+        value = "inpaint" if name == "task" else "resnet" if "architecture" in name else "7"
+        old, new = getattr(quick, field), getattr(quick.override([f"{name}={value}"]), field)
+        kind = type(old[0]) if isinstance(old, tuple) else type(old)
+        assert new == ((kind(value),) if isinstance(old, tuple) else kind(value)) != old
 
 
 def test_unknown_profile():
