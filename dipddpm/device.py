@@ -25,4 +25,6 @@ def open_device(name: str) -> torch.device:
     # GPUs are counted and not touched: each process of torchrun would hold memory of the first one beside its own
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise unavailable
+    if device.index:  # what asks for no device (clocks, memory, the machine's name) means this one
+        torch.cuda.set_device(device)
     return device

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from dipddpm.measure import allocator
+
 
 @cache
 def machine() -> dict:
@@ -26,6 +28,7 @@ def machine() -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "blas": _blas(),
+        "allocator": allocator.described(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "gpu_driver": _gpu_driver() if torch.cuda.is_available() else None,
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import threading
 from pathlib import Path
 
 import psutil
 import torch
+
+from dipddpm.measure.allocator import give_back
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -32,9 +32,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
             return self
-        # Memory that the C library keeps after a free is resident and would be used without a trace.
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+        give_back()  # what the C library keeps after a free is resident and would be used without a trace
         self._before = self._seen = psutil.Process().memory_info().rss
         try:
             CLEAR_REFS.write_text("5")  # resets VmHWM to the present size: see proc(5)
