@@ -22,7 +22,7 @@ from dipddpm.learning import Learning
 from dipddpm.measure.allocator import keep_freed
 from dipddpm.measure.content import digest
 from dipddpm.measure.machine import machine
-from dipddpm.measure.record import Measure, Record, Run
+from dipddpm.measure.record import Measure, Record, Role, Run
 from dipddpm.measure.session import RUN
 from dipddpm.measure.store import Store
 from dipddpm.measure.timer import synchronised
@@ -205,14 +205,17 @@ def extractor(request) -> str:
 def record_cell(record, experiment) -> Callable[..., None]:
     """Adds a cell of the experiment to the run, as a record that every table and figure understands."""
 
-    def add(suite: str, task_name: str, arm: Arm, cell: Cell, group: str = "", name: str = "", **axes: object) -> None:
+    def add(
+        suite: str, task_name: str, arm: Arm, cell: Cell, group: str = "", name: str = "", role: Role | None = None,
+        **axes: object,
+    ) -> None:  # fmt: skip
         s, alone, leak = cell.setting, cell.setting.nfe == 0, task(task_name).leak
         record(
             Record(
                 suite=suite,
                 group=group or task_name,
                 arm=name or (f"{arm.label} alone" if alone else arm.label),
-                role="part" if alone and arm.role == "treatment" else arm.role,
+                role=role or ("part" if alone and arm.role == "treatment" else arm.role),
                 family=arm.architecture,
                 budget=s.nfe,  # what was asked for; what happened is counted below, and exact
                 chosen=cell.chosen,

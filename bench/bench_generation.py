@@ -45,7 +45,7 @@ def seen_by(extractor, experiment):
     return network, network.features(generation.images("train")), network.features(reference)
 
 
-def bench_generation(sampled, extractor, experiment, run_once, record):
+def bench_generation(sampled, extractor, experiment, run_once, record, request):
     """A population of one arm at one budget, and what it is worth."""
     arm, nfe, t0 = sampled
     try:
@@ -81,7 +81,7 @@ def bench_generation(sampled, extractor, experiment, run_once, record):
         "extractor": identity(extractor),
         "prior": seed_for(arm),
     }
-    measured = experiment.memo("population scores", key, SCORING, compute).info["scores"]
+    measured = experiment.memo("population scores", key, [*SCORING, request.module], compute).info["scores"]
     record(
         Record(
             suite="generation",

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from dipddpm import experiment as experiments
-from dipddpm import generate as generation
 from dipddpm import stages
 from dipddpm.arms import Arm
 from dipddpm.dip.deep_decoder import DeepDecoder
 from dipddpm.dip.skip import SkipNet
 from dipddpm.experiment import Experiment
 from dipddpm.generate import generate
-from dipddpm.measure import growth, roofline
+from dipddpm.measure import growth
 from dipddpm.measure.memory import PeakMemory
 from dipddpm.measure.record import Measure, Record
 from dipddpm.measure.roofline import repeated
@@ -110,7 +109,7 @@ def bench_growth(stage, against, asked_for, once, experiment, run_once, record, 
 
     key = {"stage": stage, "against": against, "sizes": sizes, "denoiser": experiment.denoiser.fingerprint}
     kinds = [type(experiment.denoiser), SkipNet, DeepDecoder]
-    sources = [stages, generation, experiments, growth, roofline, *kinds, request.module]
+    sources = [*stages.sources(), experiments, *kinds, request.module]
     found = experiment.memo("growth", key, sources, compute, run_once).info
     record(growth.record(stage, against, sizes, found["times"]))
 
@@ -131,7 +130,7 @@ def bench_growth_of_memory(asked_for, once, experiment, run_once, record, reques
         return {"single": single, "many": added(count)}, {}
 
     key = {"count": count, "batch": batch, "denoiser": experiment.denoiser.fingerprint}
-    sources = [generation, PeakMemory, type(experiment.denoiser), request.module]
+    sources = [type(experiment.denoiser), request.module]
     found = experiment.memo("growth", key, sources, compute, run_once).info
     record(
         Record(

@@ -6,6 +6,7 @@ is timed against ours has the same number of FLOPs, to 5 %.
 
 import copy
 from functools import cache
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -14,14 +15,12 @@ from torch import nn
 from torch.utils.data import Dataset
 from torch_fidelity.utils import get_featuresdict_from_dataset
 
-from dipddpm import fitting, sampling, stacking, unet, updates
 from dipddpm.data import to_float
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
 from dipddpm.extractors import open_extractor
 from dipddpm.extractors.embedded64 import Embedded64
 from dipddpm.fitting import fit_dip
-from dipddpm.measure import reference
 from dipddpm.measure.flops import flops
 from dipddpm.measure.record import Measure, Record
 from dipddpm.measure.reference import median_ratio, paired
@@ -39,6 +38,7 @@ deepinv = pytest.importorskip("deepinv", reason="needs pip install 'dipddpm[peer
 lucidrains = pytest.importorskip("denoising_diffusion_pytorch", reason="needs pip install 'dipddpm[peers]'")
 
 PAIRS = 7
+RIVALS = ("diffusers", "deepinv", "denoising-diffusion-pytorch", "torch-fidelity", "scikit-image")
 WIDTHS = range(12, 65, 4)
 
 
@@ -65,7 +65,7 @@ class Stages:
     def __init__(self, device):
         self.device = device
         cuda = device.type == "cuda"
-        self.images, self.iterations = (256, 20) if cuda else (64, 6)
+        self.images, self.iterations = (256, 20) if cuda else (64, 20)  # a fit has a hundred and more
         self.batch, self.steps = (512, 50) if cuda else (32, 5)
 
     def observed(self, count):
@@ -110,7 +110,7 @@ class Stages:
         return (work, self.images), {"deepinv DeepImagePrior": (theirs, 2)}
 
     def durations_from_one_trajectory(self):
-        grid = [self.iterations * k for k in (2, 4, 6)]
+        grid = [self.iterations // 2 * k for k in (1, 2, 3)]
 
         def fit(durations):
             return self.fit(SkipNet, durations, self.images // 8)
@@ -254,7 +254,7 @@ STAGES = [name for name in vars(Stages) if not name.startswith("_") and name not
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def bench_peers(stage, asked_for, experiment, run_once, record):
+def bench_peers(stage, asked_for, experiment, run_once, record, request):
     """One stage of ours and what one would run instead, in turns, on the same device."""
     device = experiment.device
 
@@ -266,8 +266,8 @@ def bench_peers(stage, asked_for, experiment, run_once, record):
             found[name] = {"ratios": [ratio * items / their_items for ratio in ratios], "ours": seconds}
         return {"items": items, "rivals": found}, {}
 
-    versions = {name: module.__version__ for name, module in (("diffusers", diffusers), ("deepinv", deepinv))}
-    sources = [fitting, stacking, updates, sampling, unet, Psnr, Ssim, Embedded64, reference, Stages]
+    versions = {name: version(name) for name in RIVALS}
+    sources = [SkipNet, Psnr, Ssim, Embedded64, type(task("denoise_25")), request.module]
     entry = experiment.memo("peers", {"stage": stage, **versions}, sources, compute, run_once)
     for name, found in entry.info["rivals"].items():
         record(

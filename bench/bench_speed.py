@@ -39,7 +39,7 @@ def bench_speed(stage, experiment, run_once, record, request):
         info = compute()[0]
     else:
         key = {"stage": stage, "denoiser": experiment.denoiser.fingerprint}
-        sources = [reference, stages, SkipNet, type(experiment.denoiser)]
+        sources = [*stages.sources(), SkipNet, type(experiment.denoiser)]
         info = experiment.memo("speed", key, [*sources, request.module], compute, run_once).info
     found = Measure(reference.UNIT, False, "timing", info["values"], reference=info["reference"])
     typical = sorted(info["values"])[len(info["values"]) // 2] * sorted(info["reference"])[len(info["reference"]) // 2]

@@ -47,19 +47,19 @@ def measure(config, size, device, batch, precision, compiled):
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def bench_denoiser_throughput(batch, precision, compiled, experiment, run_once, record):
+def bench_denoiser_throughput(batch, precision, compiled, experiment, run_once, record, request):
     """One evaluation of the U-Net of the shipped checkpoint on a batch."""
     device, config, size = experiment.device, experiment.denoiser.config, experiment.denoiser.size
     cuda = device.type == "cuda"
     if precision != "fp32" and not cuda:
-        pytest.skip(f"{precision} is emulated on this CPU, and slower")
+        pytest.skip(f"{precision} is timed on a GPU alone: most CPUs emulate it")
     if compiled and not (cuda or experiment.profile.name == "full"):
         pytest.skip("compiling costs minutes on a CPU; profile full does it")
     key = {"unet": config, "batch": batch, "precision": precision, "compiled": compiled}
     entry = experiment.memo(
         "throughput",
         key,
-        [unet, roofline, flops],
+        [unet, roofline, flops, request.module],
         lambda: (measure(config, size, device, batch, precision, compiled), {}),
         run_once,
     )

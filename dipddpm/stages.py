@@ -24,6 +24,8 @@ from dipddpm.tasks import task
 from dipddpm.unet import UNet
 from dipddpm.updates import Recipe, Training
 
+TASKS = ("inpaint", "super_resolution")  # of a DIP fit, of sampling
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -34,6 +36,11 @@ class Stage:
     unit: str = "images"
 
 
+def sources() -> list[object]:
+    """The code that decides what stages take: this module, and the variants that it finds at run time."""
+    return [__name__, *metrics().values(), *(type(task(name)) for name in TASKS)]
+
+
 def images(batch: int, size: int) -> Tensor:
     """Random images (batch, 3, size, size) in [-1, 1], the same each time."""
     return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -42,7 +49,7 @@ def images(batch: int, size: int) -> Tensor:
 def dip_fit(denoiser: Denoiser, device: torch.device, batch: int, network: str = "skip", iterations: int = 2) -> Stage:
     """A DIP of one architecture fitted to each of ``batch`` images, the networks built anew each time."""
     kind, size = architectures()[choose("DIP architecture", network, architectures())], denoiser.size
-    observation = task("inpaint").observe(images(batch, size), ImageRng(range(batch))).to(device)
+    observation = task(TASKS[0]).observe(images(batch, size), ImageRng(range(batch))).to(device)
 
     def work() -> object:
         return fit_dip(kind, observation, ImageRng(range(batch), device), iterations=[iterations], size=size)
@@ -69,7 +76,7 @@ def evaluation(denoiser: Denoiser, device: torch.device, batch: int) -> Stage:
 def sampling(denoiser: Denoiser, device: torch.device, batch: int, steps: int = 5) -> Stage:
     """``steps`` steps of DDIM from noise, held to y at every step."""
     x_0 = images(batch, denoiser.size)
-    observation = task("super_resolution").observe(x_0, ImageRng(range(batch))).to(device)
+    observation = task(TASKS[1]).observe(x_0, ImageRng(range(batch))).to(device)
     setting = Setting(steps, "none", 999)
     return Stage(lambda: restore(denoiser, observation, None, setting, ImageRng(range(batch), device)), batch)
 

@@ -27,7 +27,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 
 
 def source_digest(things: Iterable[object]) -> str:
-    """Short hash of the code of functions, classes, modules or module names, and of what they import of their package.
+    """Short hash of the code of functions, classes, modules or module names, and of what they import of this package.
 
     Comments, layout and docstrings do not count, so that explaining a formula does not throw away its results. Code
     that is found at run time (a variant of a family) is not seen: name the variant among ``things``.
@@ -48,11 +48,22 @@ def _module_of(thing: object) -> str:
 
 
 @cache
-def _tree(name: str) -> ast.Module:
+def _source(name: str) -> str:
     module = sys.modules.get(name)
     spec = module.__spec__ if module and module.__spec__ else find_spec(name)
     assert spec and spec.origin, f"{name} has no source file"
-    return ast.parse(Path(spec.origin).read_text())
+    return Path(spec.origin).read_text()
+
+
+def read_sources() -> None:
+    """Read the code of what is loaded of this package, before an edit can part it from what runs."""
+    for name in [n for n in sys.modules if n.partition(".")[0] == __name__.partition(".")[0]]:
+        _source(name)
+
+
+@cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse(_source(name))
 
 
 @cache
@@ -68,8 +79,8 @@ def _code(name: str) -> str:
 
 @cache
 def _imports(name: str) -> frozenset[str]:
-    """Modules of the same top-level package that a module imports."""
-    package = name.partition(".")[0]
+    """Modules of this package, and of its own top-level one, that a module imports."""
+    packages = {name.partition(".")[0], __name__.partition(".")[0]}
     module = sys.modules.get(name)
     parent = name if module is not None and hasattr(module, "__path__") else name.rpartition(".")[0]
     found = set()
@@ -80,4 +91,4 @@ def _imports(name: str) -> frozenset[str]:
             base = resolve_name("." * node.level + (node.module or ""), parent) if node.level else node.module or ""
             found.add(base)
             found |= {f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in sys.modules}
-    return frozenset(n for n in found if n.partition(".")[0] == package)
+    return frozenset(n for n in found if n.partition(".")[0] in packages)
