@@ -3,6 +3,7 @@
 ``stack([net_0, ..., net_{N-1}])`` walks the networks in parallel and swaps every layer that has parameters for a twin
 whose weights have a leading axis N. Image i of an (N, C, H, W) batch then meets the weights of network i, in one
 grouped convolution or batched matrix product for all. Layers without parameters and the networks' own ``forward`` stay.
+A parameter that is not trained (``requires_grad=False``) is not trained in the twin.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from dipddpm.errors import InputError
 
@@ -23,41 +25,61 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
     """One module that applies ``networks[i]`` to image i.
 
     Raises:
-        InputError: a layer would mix images or share what each image must own: it has parameters or buffers and no
-            stacked twin, overrides the ``forward`` of one that has, or stands in two places. The message says which.
+        InputError: a layer would mix images or share what each image must own, or a twin would not do what the layer
+            does. The message says which layer, what is wrong with it and what to do.
     """
-    names = [name for name, _ in networks[0].named_modules(remove_duplicate=False)]
-    if len(names) != len(list(networks[0].modules())):
-        raise InputError(f"{type(networks[0]).__name__} uses one layer in two places, which stacking would part")
-    return _stack(networks)
+    places: dict[int, str] = {}
+    for name, parameter in networks[0].named_parameters(remove_duplicate=False):
+        first = places.setdefault(id(parameter), name)
+        if first != name:
+            raise InputError(f"{first} and {name} are one parameter, which stacking would part: give each its own")
+    return _stack(networks, "")
 
 
-def _stack(networks: Sequence[nn.Module]) -> nn.Module:
+def _stack(networks: Sequence[nn.Module], place: str) -> nn.Module:
     first = networks[0]
     kind: type[nn.Module] = type(first)
     twin: Any = next((known for known in kind.__mro__[:-1] if known in stack_layer.registry), None)
-    if twin and kind.forward is twin.forward:
-        return stack_layer(first, networks)
-    state = [name for name, _ in (*first.named_parameters(recurse=False), *first.named_buffers(recurse=False))]
-    fault = (
-        "has a forward of its own"
-        if twin
-        else f"has state of its own ({', '.join(state)})"
-        if state
-        else "normalises over the batch"
-        if isinstance(first, nn.modules.batchnorm._NormBase)
-        else ""
-    )
+    fault = _fault(first, twin)
     if fault:
-        raise InputError(
-            f"layer {kind.__name__} {fault} and no stacked twin: build it from the convolutions, norms and linear "
-            f"layers of torch.nn, or register one with @dipddpm.stacking.stack_layer.register({kind.__name__})"
-        )
+        raise InputError(f"layer {place} ({kind.__name__}) {fault}" if place else f"{kind.__name__} {fault}")
+    if twin:
+        return stack_layer(first, networks)
     stacked = copy.copy(first)
     stacked._modules = {}
-    for name, _ in first.named_children():
-        stacked.add_module(name, _stack([network.get_submodule(name) for network in networks]))
+    for name, child in first._modules.items():
+        below: Any = [network._modules[name] for network in networks]
+        stacked.add_module(name, None if child is None else _stack(below, f"{place}.{name}" if place else name))
     return stacked
+
+
+def _fault(layer: nn.Module, twin: Any) -> str:
+    """What keeps a layer from being stacked and what to do about it; nothing where nothing does."""
+    kind = type(layer)
+    supported = ", ".join(known.__name__ for known in stack_layer.registry if known is not object)
+    no_twin = (
+        f"and no stacked twin: build it from {supported} and layers without state, or register a twin with "
+        f"@dipddpm.stacking.stack_layer.register({kind.__name__})"
+    )
+    if is_parametrized(layer):
+        return "is parametrised, which no stacked twin would be: build it without"
+    if twin:
+        # the forward of Conv2d leaves the work to the second
+        if any(getattr(kind, name, None) is not getattr(twin, name, None) for name in ("forward", "_conv_forward")):
+            return f"has a forward of its own {no_twin}"
+        hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+        return "has hooks (those of weight_norm, say), which no stacked twin would run: remove them" if hooked else ""
+    state = [name for name, _ in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))]
+    if state:
+        return f"has state of its own ({', '.join(state)}) {no_twin}"
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return f"normalises over the batch {no_twin}"
+    tensors = [name for name, value in vars(layer).items() if isinstance(value, Tensor)]
+    if tensors:
+        return f"holds a tensor ({', '.join(tensors)}), of which all would get that of image 0: compute it in forward"
+    if isinstance(layer, nn.RReLU) or (isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p):
+        return "draws from the global generator, in snapshots too: leave it out"
+    return ""
 
 
 @singledispatch
@@ -67,11 +89,18 @@ def stack_layer(first: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
 
 
 def _weight(layers: Sequence[nn.Module], name: str = "weight") -> nn.Parameter:
-    return nn.Parameter(torch.stack([getattr(layer, name).detach() for layer in layers]))
+    trained = getattr(layers[0], name).requires_grad
+    return nn.Parameter(torch.stack([getattr(layer, name).detach() for layer in layers]), trained)
 
 
 def _if_any(layers: Sequence[nn.Module], name: str) -> nn.Parameter | None:
     return None if getattr(layers[0], name) is None else _weight(layers, name)
+
+
+def _shaped(fresh: Tensor, *shape: int) -> Tensor:
+    """A result that nobody else holds, in another shape, and no view of it to autograd: an activation that works in
+    place on a view makes autograd clone it, and copy the gradient of all of it back and forth."""
+    return torch.ops.aten._unsafe_view(fresh, shape)
 
 
 # floats in a register: convolution kernels of a CPU work on blocks of as many channels
@@ -101,8 +130,8 @@ class StackedConv2d(nn.Module):
         if self.pointwise:
             weight = self.weight.flatten(2)
             if self.bias is None:
-                return torch.bmm(weight, x.flatten(2)).unflatten(2, (h, w))
-            return torch.baddbmm(self.bias[:, :, None], weight, x.flatten(2)).unflatten(2, (h, w))
+                return _shaped(torch.bmm(weight, x.flatten(2)), n, -1, h, w)
+            return _shaped(torch.baddbmm(self.bias[:, :, None], weight, x.flatten(2)), n, -1, h, w)
         if self.mode != "zeros":
             x = F.pad(x, self.border, mode=self.mode)
         weight = self.weight
@@ -111,14 +140,16 @@ class StackedConv2d(nn.Module):
         bias = None if self.bias is None else self.bias.flatten()
         folded, weight = x.flatten(0, 1)[None], weight.flatten(0, 1)
         y = F.conv2d(folded, weight, bias, self.stride, self.padding, self.dilation, n * self.groups)
-        # a view and not y[0], whose gradient would be filled with zeros and copied
-        return y.view(n, -1, *y.shape[2:])
+        return _shaped(y, n, -1, *y.shape[2:])
 
 
 class StackedBatchNorm2d(nn.Module):
-    """Batch norm over a batch of one image each: statistics over the pixels of an image, affine of its own."""
+    """Batch norm over a batch of one image each: statistics over the pixels of an image, affine of its own.
 
-    def __init__(self, first: nn.BatchNorm2d, layers: Sequence[nn.Module]):
+    Instance norm is the same thing, whatever the batch.
+    """
+
+    def __init__(self, first: nn.BatchNorm2d | nn.InstanceNorm2d, layers: Sequence[nn.Module]):
         super().__init__()
         self.weight, self.bias, self.eps = _if_any(layers, "weight"), _if_any(layers, "bias"), first.eps
 
@@ -126,7 +157,7 @@ class StackedBatchNorm2d(nn.Module):
         weight = None if self.weight is None else self.weight.flatten()
         bias = None if self.bias is None else self.bias.flatten()
         folded = x.flatten(0, 1)[None]
-        return F.batch_norm(folded, None, None, weight, bias, training=True, eps=self.eps).view(x.shape)
+        return _shaped(F.batch_norm(folded, None, None, weight, bias, training=True, eps=self.eps), *x.shape)
 
 
 class StackedGroupNorm(nn.Module):
@@ -155,10 +186,11 @@ class StackedLinear(nn.Module):
         rows = x.reshape(len(x), -1, x.shape[-1])
         y = torch.bmm(rows, self.weight.transpose(1, 2))
         y = y if self.bias is None else y + self.bias[:, None]
-        return y.reshape(*x.shape[:-1], -1)
+        return _shaped(y, *x.shape[:-1], y.shape[-1])
 
 
 stack_layer.register(nn.Conv2d, StackedConv2d)
 stack_layer.register(nn.BatchNorm2d, StackedBatchNorm2d)
+stack_layer.register(nn.InstanceNorm2d, StackedBatchNorm2d)
 stack_layer.register(nn.GroupNorm, StackedGroupNorm)
 stack_layer.register(nn.Linear, StackedLinear)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
+from dipddpm.dip import architectures
 from dipddpm.errors import InputError
+from dipddpm.fitting import build
+from dipddpm.rng import ImageRng
 from dipddpm.stacking import stack, stack_layer
 
 N, CHANNELS, SIZE = 3, 4, 8
@@ -28,6 +33,21 @@ class Nested(nn.Module):
         h = F.interpolate(self.stem(x), scale_factor=2, mode="bilinear", align_corners=False)
         h = torch.cat([branch(h) for branch in self.branches], dim=1)
         return self.mix(h.permute(0, 2, 3, 1))
+
+
+class SharedActivation(nn.Module):
+    """One layer without state in two places, and a place that is left empty."""
+
+    def __init__(self):
+        super().__init__()
+        act = nn.LeakyReLU(0.2, inplace=True)
+        self.body = nn.Sequential(nn.Conv2d(CHANNELS, 6, 3, padding=1), act, nn.Conv2d(6, 3, 1), act)
+        self.norm: nn.Module | None = nn.BatchNorm2d(3)
+        self.norm = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        return y if self.norm is None else self.norm(y)
 
 
 IMAGE, ROWS, VECTOR = (CHANNELS, SIZE, SIZE), (5, CHANNELS), (CHANNELS,)
@@ -59,11 +79,16 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "batch norm with a large eps": (lambda: nn.BatchNorm2d(CHANNELS, eps=0.5), IMAGE),
     "group norm": (lambda: nn.GroupNorm(2, CHANNELS), IMAGE),
     "group norm without affine": (lambda: nn.GroupNorm(2, CHANNELS, affine=False), IMAGE),
+    "instance norm": (lambda: nn.InstanceNorm2d(CHANNELS), IMAGE),
+    "instance norm with affine": (lambda: nn.InstanceNorm2d(CHANNELS, affine=True), IMAGE),
     "linear on a vector": (lambda: nn.Linear(CHANNELS, 6), VECTOR),
     "linear on rows": (lambda: nn.Linear(CHANNELS, 6), ROWS),
     "linear without bias": (lambda: nn.Linear(CHANNELS, 6, bias=False), ROWS),
     "without parameters": (lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.MaxPool2d(4), nn.Tanh()), IMAGE),
+    "instance norm without a twin": (lambda: nn.InstanceNorm1d(CHANNELS), (CHANNELS, 5)),
+    "dropout of nothing": (lambda: nn.Dropout(0.0), IMAGE),
     "nested": (Nested, IMAGE),
+    "one activation in two places": (lambda: SharedActivation(), IMAGE),
 }
 
 
@@ -150,8 +175,12 @@ class Scale(nn.Module):
 @pytest.mark.parametrize("layer", [Scale, lambda: nn.ConvTranspose2d(CHANNELS, 2, 2), nn.PReLU])
 def test_unsupported_layer_is_named(layer):
     name = type(layer()).__name__
-    with pytest.raises(InputError, match=rf"{name} has state of its own .*stack_layer\.register\({name}\)"):
-        stack(networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), layer())))
+    message = (
+        rf"layer 1\.0 \({name}\) has state of its own \(.*\) and no stacked twin: build it from "
+        rf"Conv2d, BatchNorm2d, InstanceNorm2d, GroupNorm, Linear.* and layers without state, .*register\({name}\)"
+    )
+    with pytest.raises(InputError, match=message):
+        stack(networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), nn.Sequential(layer()))))
 
 
 def test_registered_layer_stacks():
@@ -194,16 +223,96 @@ class ScaledConv(nn.Conv2d):
         return 2 * super().forward(x)
 
 
+class StandardisedConv(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight / weight.std(), bias)
+
+
+class OwnTensor(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.code = torch.randn(3, 1, 1)
+
+
+def tied():
+    block = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
+    block[1].weight = block[0].weight
+    return block
+
+
+def hooked():
+    layer = nn.Conv2d(3, 3, 1)
+    layer.register_forward_hook(lambda module, args, output: 2 * output)
+    return layer
+
+
+def old_weight_norm():
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        return torch.nn.utils.weight_norm(nn.Conv2d(3, 3, 1))
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (SharedLayer, "SharedLayer uses one layer in two places"),
-        (OwnBuffer, r"layer OwnBuffer has state of its own \(code\)"),
-        (lambda: ScaledConv(3, 3, 1), "layer ScaledConv .*no stacked twin"),
-        (lambda: nn.BatchNorm1d(3, affine=False), "layer BatchNorm1d .*no stacked twin"),
-        (lambda: nn.BatchNorm3d(3, affine=False, track_running_stats=False), "BatchNorm3d normalises over the batch"),
+        (SharedLayer, r"0\.first\.weight and 0\.second\.weight are one parameter.*give each its own"),
+        (tied, r"0\.0\.weight and 0\.1\.weight are one parameter"),
+        (OwnBuffer, r"layer 0 \(OwnBuffer\) has state of its own \(code\)"),
+        (OwnTensor, r"layer 0 \(OwnTensor\) holds a tensor \(code\).*compute it in forward"),
+        (lambda: ScaledConv(3, 3, 1), r"layer 0 \(ScaledConv\) has a forward of its own and no stacked twin"),
+        (lambda: StandardisedConv(3, 3, 1), r"layer 0 \(StandardisedConv\) has a forward of its own"),
+        (lambda: weight_norm(nn.Conv2d(3, 3, 1)), r"layer 0 \(ParametrizedConv2d\) is parametrised.*build it without"),
+        (old_weight_norm, r"layer 0 \(Conv2d\) has hooks \(those of weight_norm, say\).*remove them"),
+        (hooked, r"layer 0 \(Conv2d\) has hooks"),
+        (lambda: nn.Dropout2d(0.1), r"layer 0 \(Dropout2d\) draws from the global generator.*leave it out"),
+        (nn.RReLU, r"layer 0 \(RReLU\) draws from the global generator"),
+        (lambda: nn.BatchNorm1d(3, affine=False), r"layer 0 \(BatchNorm1d\) .*no stacked twin"),
+        (
+            lambda: nn.BatchNorm3d(3, affine=False, track_running_stats=False),
+            r"layer 0 \(BatchNorm3d\) normalises over the batch",
+        ),
     ],
 )
 def test_what_would_be_stacked_wrong_is_refused(layer, message):
     with pytest.raises(InputError, match=message):
-        stack([nn.Sequential(layer()) for _ in range(N)] if layer is not SharedLayer else [layer() for _ in range(N)])
+        stack([nn.Sequential(layer()) for _ in range(N)])
+
+
+def test_a_parameter_that_is_not_trained_is_not_trained_in_the_stack():
+    def make():
+        network = nn.Sequential(nn.Conv2d(CHANNELS, 6, 3), nn.Conv2d(6, 3, 1))
+        network[0].weight.requires_grad_(False)
+        return network
+
+    trained = {name: parameter.requires_grad for name, parameter in stack(networks(make)).named_parameters()}
+    assert trained == {"0.weight": False, "0.bias": True, "1.weight": True, "1.bias": True}
+
+
+LAYERS_IN_PLACE = [
+    "conv", "conv 1x1", "conv 1x1 without bias", "batch norm", "group norm", "group norm without affine",
+    "instance norm", "linear on rows", "linear without bias",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", LAYERS_IN_PLACE)
+def test_an_activation_in_place_copies_nothing(layer):
+    """On a view, autograd would clone the base and copy gradients (CopySlices)."""
+    make, shape = LAYERS[layer]
+    y = stack(networks(lambda: nn.Sequential(make(), nn.LeakyReLU(0.2, inplace=True))))(images(shape))
+    assert not y._is_view() and "CopySlices" not in {type(node).__name__ for node in graph(y.grad_fn)}
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_the_graph_of_a_dip_holds_no_copies(name):
+    network, z = build(architectures()[name], ImageRng(range(2)), 16)
+    assert "CopySlices" not in {type(node).__name__ for node in graph(network(z).square().sum().grad_fn)}
+
+
+def graph(node):
+    """Every node of an autograd graph."""
+    found, waiting = {node}, [node]
+    while waiting:
+        for below, _ in waiting.pop().next_functions:
+            if below is not None and below not in found:
+                found.add(below)
+                waiting.append(below)
+    return found
