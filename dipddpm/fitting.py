@@ -21,6 +21,11 @@ from dipddpm.stacking import stack
 from dipddpm.stopping import StoppingRule
 from dipddpm.tasks import Observation
 
+# Iterations whose input noise is drawn at once where the fit runs elsewhere than on the CPU, which draws it. There the
+# draws are the price of equal numbers on every device and not of the DIP: they are left out of its seconds, and a clock
+# that waits for the device makes it wait once in so many iterations.
+AHEAD = 8
+
 
 @dataclass(frozen=True)
 class DipFit:
@@ -32,7 +37,7 @@ class DipFit:
         ema: (S, N, 3, H, W), running average of the outputs seen while fitting (with input noise).
         loss: (S, N), mean squared error of A f(z) against y.
         seconds: wall-clock for the whole batch from the start to each duration, building the networks included and
-            taking snapshots and watching for a stop excluded.
+            taking snapshots and watching for a stop excluded; on another device than the CPU also drawing input noise.
         parameters: number of weights an image.
         stopped: {rule: (mu, charged)}, the iterate that a stopping rule kept, (N, 3, H, W), and the iterations that it
             took to decide, (N,).
@@ -70,11 +75,10 @@ def fit_dip(
     size: int = 32,
     width: int | None = None,
     lr: float | None = None,
-    input_noise: float = 1 / 30,
+    input_noise: float | None = None,
     ema_decay: float = 0.99,
     rules: Sequence[StoppingRule] = (),
     clock: Callable[[], float] = time.perf_counter,
-    progress: Callable[[int], object] = lambda iteration: None,
 ) -> DipFit:
     """Fit one network of ``architecture`` to each image of ``observation``.
 
@@ -88,12 +92,13 @@ def fit_dip(
     Args:
         rng: one generator an image, on the device that the fit runs on.
         iterations: durations to snapshot; the fit runs to the longest.
+        lr, input_noise: learning rate and sigma_p; those of the architecture by default.
         rules: stopping rules that watch the trajectory; they change nothing of it.
         clock: seconds; a clock that synchronises the device makes ``seconds`` true on a GPU.
-        progress: called with the number of iterations done, about fifty times.
 
     Raises:
-        InputError: no duration, a negative one, or a number of generators other than that of images.
+        InputError: no duration, a negative one, a number of generators other than that of images, or networks that
+            return no image of ``size`` pixels for each.
     """
     durations = tuple(sorted(set(iterations)))
     if not durations or durations[0] < 0:
@@ -106,8 +111,15 @@ def fit_dip(
     optimizer = torch.optim.Adam(network.parameters(), lr=lr or architecture.lr, fused=True)
     average, weight = torch.zeros(len(z), 3, size, size, device=z.device), 0.0
     last, ema, losses, seconds = [], [], [], []
+    sigma_p = architecture.input_noise if input_noise is None else input_noise
+    ahead, noise = 1 if z.device.type == "cpu" else AHEAD, list[Tensor]()
 
     def misfit(image: Tensor) -> Tensor:
+        if image.shape != average.shape:
+            raise InputError(
+                f"DIP architecture {architecture.name!r} returned {tuple(image.shape)} where {tuple(average.shape)} "
+                f"was expected: its layers must end at {size} px and 3 colours for each of the {len(z)} images"
+            )
         return (observation.operator.A(image) - observation.y).square().flatten(1).mean(1)
 
     for done in range(durations[-1] + 1):
@@ -122,19 +134,23 @@ def fit_dip(
             aside += clock() - reached
         if done == durations[-1]:
             break
-        output = network(z + input_noise * rng.randn(*z.shape[1:]))
+        if sigma_p and not noise:
+            drawing = clock()
+            noise = [sigma_p * rng.randn(*z.shape[1:]) for _ in range(min(ahead, durations[-1] - done))]
+            if ahead > 1:
+                aside += clock() - drawing
+        output = network(z + noise.pop(0) if sigma_p else z)
         optimizer.zero_grad(set_to_none=True)
         misfit(output).sum().backward()
         optimizer.step()
         output = output.detach()
         average.lerp_(output, 1 - ema_decay)
         weight = ema_decay * weight + 1 - ema_decay
-        watching = clock()
-        for rule in rules:
-            rule.see(done + 1, output)
-        aside += clock() - watching
-        if done % max(1, durations[-1] // 50) == 0:
-            progress(done)
+        if rules:
+            watching = clock()
+            for rule in rules:
+                rule.see(done + 1, output)
+            aside += clock() - watching
     stopped = {rule.name: (rule.mu, rule.charged) for rule in rules}
     outputs = torch.stack(last), torch.stack(ema), torch.stack(losses)
     parameters = parameter_count(architecture, size, width)

@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dipddpm.dip import DeepImagePrior, architecture, architectures, flops, matched_width, parameter_count, width_for
+from dipddpm import dip
+from dipddpm.dip import (
+    DeepImagePrior,
+    architecture,
+    architectures,
+    flops,
+    halvings,
+    matched_width,
+    parameter_count,
+    upsample_bilinear,
+    width_for,
+)
 from dipddpm.errors import InputError
 from dipddpm.fitting import build, fit_dip
 from dipddpm.rng import ImageRng
@@ -90,10 +101,38 @@ def test_output_is_an_image_in_range(name, size, width):
 
 
 @every_architecture
-def test_size_64_is_supported(name):
+@pytest.mark.parametrize("size", [24, 40, 48, 64, 72, 88, 96, 104, 256])
+def test_any_multiple_of_8_is_supported(name, size):
     with torch.device("meta"):
-        network = architecture(name)(size=64)
-        assert network(torch.empty(1, *network.z_shape())).shape == (1, 3, 64, 64)
+        network = architecture(name)(size=size)
+        assert network(torch.empty(1, *network.z_shape())).shape == (1, 3, size, size)
+
+
+def test_halvings_leave_a_whole_number_of_at_least_4():
+    sizes = [8, 16, 24, 32, 36, 40, 48, 64, 72, 96, 256]
+    assert [size >> halvings(size) for size in sizes] == [4, 4, 6, 4, 9, 5, 6, 4, 9, 6, 4]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (1, 2, 5, 7), (3, 1, 1, 9), (1, 2, 32, 8), (1, 1, 40, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_upsampling_and_its_gradient_are_those_of_torch(shape, dtype):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype).requires_grad_()
+    y = upsample_bilinear(x)
+    expected = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-6)
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    ours, theirs = (torch.autograd.grad((weight * up).sum(), x)[0] for up in (y, expected))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert not y._is_view()
+
+
+def test_upsampling_can_be_fitted_after_inference():
+    dip._doubling.cache_clear()
+    with torch.inference_mode():
+        upsample_bilinear(torch.zeros(1, 1, 4, 4))
+    x = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    upsample_bilinear(x).sum().backward()
+    assert torch.equal(x.grad, torch.full_like(x, 4.0)) and not dip._doubling(4, x.dtype).requires_grad
 
 
 @every_architecture
@@ -343,6 +382,75 @@ def test_without_input_noise_a_step_is_adam_on_the_misfit():
         expected = network(z)
     fitted = fit_dip(Tiny, Observation(y, Identity()), ImageRng([5]), iterations=[1], size=8, lr=lr, input_noise=0.0)
     torch.testing.assert_close(fitted.last[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@every_architecture
+def test_input_noise_is_that_of_the_architecture_unless_given(name):
+    """None for the two decoders, whose authors use none; no draw is spent on it."""
+    kind, untouched = architecture(name), ImageRng([11])
+    default, same, other = (
+        fit(name, [2], order=(0,), input_noise=noise).last
+        for noise in (None, kind.input_noise, 0 if kind.input_noise else 1 / 30)
+    )
+    assert torch.equal(default, same) and not torch.equal(default, other)
+
+    rng = ImageRng([11])
+    fit_dip(kind, observe(1), rng, iterations=[2], size=SIZE)
+    kind(size=SIZE).draw_z(untouched)
+    without = torch.equal(rng.rand(1), untouched.rand(1))
+    assert without == (kind.input_noise == 0) == (name in ("conv_decoder", "deep_decoder"))
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 12), (1, 8, 8)])
+def test_networks_that_return_something_else_than_an_image_of_the_size(shape):
+    class Wrong(Tiny):
+        name = "wrong"
+
+        def layers(self, z: Tensor) -> Tensor:
+            return z.new_zeros(len(z), *shape)
+
+    Tiny.seen = []
+    for iterations in ([1], [0]):
+        with pytest.raises(InputError, match=rf"'wrong' returned \(2, {shape[0]}.* where \(2, 3, 8, 8\) was expected"):
+            fit_dip(Wrong, observe(2, size=8), ImageRng([1, 2]), iterations=iterations, size=8)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_seconds_leave_draws_out_where_the_fit_runs_on_another_device(device, monkeypatch):
+    """There, drawing on the CPU is the price of equal numbers on every device. "meta" stands for one."""
+    now, reads, draws = 0.0, 0, 0
+
+    def clock():
+        nonlocal reads
+        reads += 1
+        return now
+
+    class Slow(Tiny):
+        """Takes 1 s a fitting iteration."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            nonlocal now
+            now += torch.is_grad_enabled()
+            return super().forward(z)
+
+    class SlowRng(ImageRng):
+        """Takes 100 s a draw of noise."""
+
+        def randn(self, *shape: int) -> Tensor:
+            nonlocal now, draws
+            now, draws = now + 100, draws + 1
+            return super().randn(*shape)
+
+    Tiny.seen = []
+    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: torch.optim.SGD(parameters, lr=lr))
+    observation = observe(1, size=8).to(device)
+    fitted = fit_dip(Slow, observation, SlowRng([1], device), iterations=[0, 1, 20], size=8, clock=clock)
+    assert draws == 20
+    if device == "cpu":
+        assert fitted.seconds == (0, 101, 2020)
+    else:
+        assert fitted.seconds == (0, 1, 20)
+        assert reads < 20, "a clock that waits for the device would wait at every iteration"
 
 
 def test_seconds_leave_the_snapshots_out():

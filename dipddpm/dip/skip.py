@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dipddpm.dip import DeepImagePrior
+from dipddpm.dip import DeepImagePrior, halvings, upsample_bilinear
 
 
 def conv_block(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -21,8 +20,9 @@ def conv_block(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequen
 class SkipNet(DeepImagePrior):
     """Published: 128 channels, 5 scales, 4 skip channels, for photographs of 512 px.
 
-    Adapted to size: a scale is dropped for each halving that would leave less than 4 px (3 scales at 32 px), and the
-    width is halved at 64 px and below, where 128 channels cost four times as much and change PSNR little.
+    Adapted to size: a scale is dropped for each halving that would leave less than 4 px or half a pixel (3 scales at
+    32 px), and the width is halved at 64 px and below, where 128 channels cost four times as much and change PSNR
+    little.
     """
 
     name = "skip"
@@ -32,7 +32,7 @@ class SkipNet(DeepImagePrior):
     def __init__(self, size: int = 32, width: int | None = None):
         super().__init__(size, width)
         width = width or (64 if size <= 64 else 128)
-        scales = min(5, size.bit_length() - 3)
+        scales = min(5, halvings(size))
         inputs = [self.depth] + [width] * (scales - 1)
         self.down = nn.ModuleList(
             nn.Sequential(conv_block(c, width, 3, stride=2), conv_block(width, width, 3)) for c in inputs
@@ -58,7 +58,7 @@ class SkipNet(DeepImagePrior):
                 skips.append(self.skip[scale](h))
             h = down(h)
         for up in reversed(self.up):
-            h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
+            h = upsample_bilinear(h)
             if self.skip_channels:
                 h = torch.cat([h, skips.pop()], dim=1)
             h = up(h)

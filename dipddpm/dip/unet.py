@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from dipddpm.dip import DeepImagePrior
+from dipddpm.dip import DeepImagePrior, halvings, upsample_bilinear
 
 
 class UNet(DeepImagePrior):
@@ -17,7 +17,7 @@ class UNet(DeepImagePrior):
     channels at full resolution, doubled at each halving. The decoder rises by bilinear upsampling and a 3x3
     convolution, one of the published modes.
 
-    Adapted to size: a halving is dropped where it would leave less than 4 px (3 halvings at 32 px).
+    Adapted to size: a halving is dropped where it would leave less than 4 px or half a pixel (3 at 32 px).
     """
 
     name = "unet"
@@ -28,20 +28,13 @@ class UNet(DeepImagePrior):
     def __init__(self, size: int = 32, width: int | None = None):
         super().__init__(size, width)
         width = width or 16
-        halvings = min(4, size.bit_length() - 3)
-        scales = list(pairwise(width * 2**scale for scale in range(halvings + 1)))
+        scales = list(pairwise(width * 2**scale for scale in range(min(4, halvings(size)) + 1)))
         self.start = nn.Sequential(*self._normed(self.depth, width), *self._normed(width, width))
         self.down = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), *self._normed(fine, coarse), *self._normed(coarse, coarse))
             for fine, coarse in scales
         )
-        self.rise = nn.ModuleList(
-            nn.Sequential(
-                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-                nn.Conv2d(coarse, fine, 3, padding=1),
-            )
-            for fine, coarse in reversed(scales)
-        )
+        self.rise = nn.ModuleList(nn.Conv2d(coarse, fine, 3, padding=1) for fine, coarse in reversed(scales))
         self.join = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(2 * fine, fine, 3, padding=1), nn.ReLU(), nn.Conv2d(fine, fine, 3, padding=1), nn.ReLU()
@@ -63,5 +56,5 @@ class UNet(DeepImagePrior):
             skips.append(h)
             h = down(h)
         for rise, join in zip(self.rise, self.join, strict=True):
-            h = join(torch.cat([rise(h), skips.pop()], dim=1))
+            h = join(torch.cat([rise(upsample_bilinear(h)), skips.pop()], dim=1))
         return self.head(h)
