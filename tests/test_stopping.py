@@ -48,6 +48,15 @@ def test_es_wmv_that_never_triggers_is_charged_everything():
     assert rule.charged.item() == BUDGET
 
 
+def test_es_wmv_keeps_the_newest_output_until_its_window_is_full():
+    rule = stopping_rule("es-wmv")(3, None)
+    assert rule.window > 3
+    for i, output in zip(range(3), (output for _, output in trajectory([60, 90])), strict=False):
+        rule.see(i + 1, output)
+        assert torch.equal(rule.mu, output)
+    assert rule.charged.tolist() == [3, 3]
+
+
 def test_es_wmv_against_a_variance_computed_at_once():
     rule, outputs = stopping_rule("es-wmv")(BUDGET, None), []
     for i, output in trajectory([60]):

@@ -1,7 +1,8 @@
 """Stopping rules: which iterate of a DIP fit to keep, and how many iterations that costs. One file each.
 
-A rule watches the outputs of one trajectory and decides for each image by itself. Stopping after a fixed duration needs
-no rule: it is what the snapshots of ``fit_dip`` are.
+A rule watches the outputs of one trajectory and decides for each image by itself. What it keeps is an output as it was
+seen while fitting, f(z + xi), input noise included, as in the published code of es-wmv. Stopping after a fixed duration
+needs no rule: it is what the snapshots of ``fit_dip`` are, f(z).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class StoppingRule(ABC):
         x_0: the photographs (N, 3, H, W); given to a rule whose ``leak`` says that it looks at them, else None.
 
     Attributes:
-        mu: (N, 3, H, W), the iterate kept.
+        mu: (N, 3, H, W), the iterate kept, f(z + xi).
         charged: (N,), iterations that had to run before the rule could decide.
     """
 
@@ -39,7 +40,7 @@ class StoppingRule(ABC):
 
     @abstractmethod
     def see(self, iteration: int, output: Tensor) -> None:
-        """Look at the output (N, 3, H, W) of an iteration, counted from 1."""
+        """Look at the output f(z + xi), (N, 3, H, W), of an iteration, counted from 1."""
 
     def _keep(self, better: Tensor, output: Tensor) -> None:
         """Keep ``output`` for the images where ``better`` (N,) holds."""

@@ -13,7 +13,8 @@ class WindowedMovingVariance(StoppingRule):
 
     The variance of the last ``window`` outputs falls while structure is fitted and rises with the noise; its minimum
     marks the iterate to keep, known ``patience`` iterations later. Published: window 100 and patience 1000 for fits of
-    several thousand iterations; here they scale with the budget. The patience is charged.
+    several thousand iterations; here they scale with the budget. The patience is charged. Until a window is full there
+    is nothing to compare, and the newest output is kept.
     """
 
     name = "es-wmv"
@@ -25,7 +26,7 @@ class WindowedMovingVariance(StoppingRule):
     def see(self, iteration: int, output: Tensor) -> None:
         if iteration == 1:
             n = len(output)
-            self.mu, self.charged = output, torch.zeros(n, device=output.device)
+            self.charged = torch.zeros(n, device=output.device)
             self._sum = self._squares = torch.zeros_like(output)
             self._least = torch.full((n,), torch.inf, device=output.device)
             self._at = torch.zeros(n, device=output.device)
@@ -38,6 +39,7 @@ class WindowedMovingVariance(StoppingRule):
         going_on = ~self._stopped
         self.charged = torch.where(going_on, iteration, self.charged)
         if len(self._recent) < self.window:
+            self.mu = output
             return
         variance = (self._squares / self.window - (self._sum / self.window) ** 2).flatten(1).mean(1)
         better = going_on & (variance < self._least)

@@ -1,4 +1,4 @@
-"""oracle: stop at the best iterate by the photograph. A bound on what any stopping rule can bring."""
+"""oracle: stop at the best iterate by the photograph. A bound on what a rule that keeps an iterate it saw can bring."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from dipddpm.stopping import StoppingRule
 
 
 class Oracle(StoppingRule):
-    """Keeps the iterate with the least squared error against x_0; charged up to that iterate alone."""
+    """Keeps the iterate with the least squared error against x_0; charged up to that iterate alone.
+
+    It bounds the rules, which keep f(z + xi) as it was seen while fitting, and no fixed duration, which ends in f(z)
+    without input noise.
+    """
 
     name = "oracle"
     leak = "clean-target"
