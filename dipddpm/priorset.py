@@ -36,7 +36,7 @@ class PriorRecipe:
 
     Attributes:
         prior: name of the prior. task: the degradation that is observed.
-        architecture, iterations: of the DIP, for a prior that is fitted.
+        architecture, iterations: of the DIP, for a prior that is fitted; ``untrained`` has 0 iterations in any case.
         seed: of the observations and the fits.
     """
 
@@ -53,6 +53,8 @@ class PriorRecipe:
                 raise InputError(f"{what} shows the photograph itself, which nobody has when the prior is needed")
         if kind.uses_dip:
             dip.architecture(self.architecture)
+        if self.prior == "untrained":
+            object.__setattr__(self, "iterations", 0)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,11 @@ def make_priors(
     kind, clock, seconds, memory = priors.prior(recipe.prior), ChargedClock(clock), 0.0, 0
     made: list[Tensor] = []
     network = dip.architecture(recipe.architecture) if kind.uses_dip else None
-    for chunk in images.split(batch):
+    for start in range(0, len(images), batch):
+        chunk = images[start : start + batch]
+        before = int(kind.pairs and len(chunk) < len(images))
+        if before:  # the DIP that the first image is given comes along, so that the batch decides nothing
+            chunk = torch.cat([images[[start - 1]], chunk])
         keys, size = image_keys(chunk), chunk.shape[-1]
         observation = observe(chunk, recipe.task, recipe.seed, device)
         if not kind.applies(observation):
@@ -169,7 +175,7 @@ def make_priors(
         config: Mapping[str, object] = {"recipe": asdict(recipe), "images": keys, "size": size}
         sources = [make_priors, type(kind), type(tasks.task(recipe.task)), *([network] if network else [])]
         entry = memo("training priors", config, sources, compute)
-        made.append(entry.tensors["mu"].cpu())
+        made.append(entry.tensors["mu"][before:].cpu())
         seconds, memory = seconds + entry.info["seconds"], max(memory, entry.memory)
-        progress(len(chunk))
+        progress(len(chunk) - before)
     return PriorSet(torch.cat(made), tuple(image_keys(images)), recipe, seconds, memory)

@@ -46,6 +46,32 @@ def test_a_training_prior_is_made_as_one_at_test_time_is(tmp_path):
     assert torch.allclose(made.mu, expected, atol=1e-3)
 
 
+def test_an_untrained_prior_is_a_dip_at_0_iterations(tmp_path):
+    recipe = PriorRecipe("untrained", "super_resolution", "deep_decoder", iterations=20)
+    assert recipe == PriorRecipe("untrained", "super_resolution", "deep_decoder")
+    made = make_priors(IMAGES[:2], recipe, Store(tmp_path).measured)
+    at_0 = PriorRecipe("dip", "super_resolution", "deep_decoder", 0)
+    assert torch.equal(made.mu, make_priors(IMAGES[:2], at_0, Store(tmp_path).measured).mu)
+    assert made.record()["iterations"] == 0
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_shuffled_gives_each_image_the_dip_of_the_one_before_whatever_the_batch(tmp_path, batch):
+    memo, images, counted = Store(tmp_path).measured, IMAGES[:3], []
+    # of a task that holds mu to nothing
+    recipe = PriorRecipe("shuffled", "denoise_25", "deep_decoder", 3)
+    made = make_priors(images, recipe, memo, batch=batch, progress=counted.append)
+    fitted = make_priors(images, PriorRecipe("dip", "denoise_25", "deep_decoder", 3), memo)
+    assert torch.allclose(made.mu, fitted.mu.roll(1, 0), atol=1e-3)
+    assert sum(counted) == 3 and made.keys == fitted.keys
+
+
+def test_a_single_image_has_no_other_to_be_paired_with(tmp_path):
+    recipe = PriorRecipe("shuffled", "super_resolution", "deep_decoder", 1)
+    with pytest.raises(InputError, match="'shuffled' takes the DIP of another image, and there is 1: give it 2"):
+        make_priors(IMAGES[:1], recipe, Store(tmp_path).measured)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -44,6 +44,7 @@ class Prior(ABC):
         uses_dip: it needs a DIP fit, whose seconds are charged to it.
         leak: ``none``, or ``clean-target`` where it looks at the photograph; such rows never enter a contrast.
         injection: how mu enters the diffusion.
+        pairs: an image is given what was made from the image before it in the batch.
     """
 
     name: ClassVar[str]
@@ -51,6 +52,7 @@ class Prior(ABC):
     uses_dip: ClassVar[bool] = False
     leak: ClassVar[str] = "none"
     injection: ClassVar[str] = "start"
+    pairs: ClassVar[bool] = False
 
     def applies(self, observation: Observation) -> bool:
         """Whether the prior makes sense for an observation."""

@@ -6,16 +6,24 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from dipddpm.errors import InputError
 from dipddpm.priors import Evidence, Role
 from dipddpm.priors.dip import Dip
 
 
 class Shuffled(Dip):
-    """Image i starts from the DIP of image i - 1 (the first from that of the last)."""
+    """Image i starts from the DIP of image i - 1 (the first from that of the last).
+
+    Raises:
+        InputError: there is a single image, which would start from its own DIP.
+    """
 
     name = "shuffled"
     role: ClassVar[Role] = "ablation"
+    pairs = True
 
     def mu(self, evidence: Evidence) -> Tensor:
         assert evidence.dip is not None
+        if len(evidence.dip) == 1:
+            raise InputError("the prior 'shuffled' takes the DIP of another image, and there is 1: give it 2 or more")
         return evidence.observation.consistent(evidence.dip.roll(1, dims=0))
