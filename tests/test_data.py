@@ -31,6 +31,18 @@ def test_photo_patches_are_real_varied_and_split_by_photograph():
     assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
 
 
+@pytest.mark.parametrize("size", [8, 64, 96, 128, 256])
+def test_photo_patches_of_a_size_that_only_some_scales_hold(size):
+    for split in SPLITS:
+        images = open_dataset("photo-patches", size=size).load(split)
+        assert images.dtype == torch.uint8 and images.shape[1:] == (3, size, size) and len(images)
+
+
+def test_photo_patches_larger_than_the_photographs():
+    with pytest.raises(InputError, match=r"test photographs are too small for images of 512 px; use --dataset folder:"):
+        open_dataset("photo-patches", size=512).load("test")
+
+
 def test_a_larger_sample_extends_a_smaller_one():
     dataset = open_dataset("photo-patches")
     assert torch.equal(dataset.sample("test", 20)[:8], dataset.sample("test", 8))
@@ -98,6 +110,40 @@ def test_folder_faults_name_the_file(tmp_path):
     with pytest.raises(InputError, match=r"cut\.png: not a readable image"):
         for split in SPLITS:
             open_dataset(f"folder:{tmp_path}").load(split)
+
+
+def grey(values):
+    """A wedge of 32 px as the bytes of a 16-bit picture have it."""
+    return np.tile(np.linspace(0, 65535, 32).round(), (32, 1)).astype(values)
+
+
+@pytest.mark.parametrize(("suffix", "values"), [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("pgm", "<u2")])
+def test_grey_of_16_bits_is_scaled_to_8(tmp_path, suffix, values):
+    file = tmp_path / "train" / f"wedge.{suffix}"
+    file.parent.mkdir()
+    (tmp_path / "test").mkdir()
+    Image.fromarray(grey(values)).save(file)
+    (tmp_path / "validation").mkdir()
+    (image,) = open_dataset(f"folder:{tmp_path}").load("train")
+    assert image.tolist() == [np.tile(np.linspace(0, 255, 32).round(), (32, 1)).tolist()] * 3
+
+
+@pytest.mark.parametrize(("values", "mode"), [("int32", "I"), ("float32", "F")])
+def test_pictures_without_a_white_point_are_refused(tmp_path, values, mode):
+    for split in ("train", "test", "validation"):
+        (tmp_path / split).mkdir()
+    Image.fromarray(grey(values)).save(tmp_path / "test" / "depth.tif")
+    with pytest.raises(InputError, match=rf"depth\.tif: .* in mode {mode} \(32 bits\); save it as 8-bit"):
+        open_dataset(f"folder:{tmp_path}").load("test")
+
+
+def test_a_picture_that_is_too_large_is_named(tmp_path, monkeypatch):
+    for split in ("train", "test", "validation"):
+        (tmp_path / split).mkdir()
+    photograph(tmp_path / "test" / "huge.png", 0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # of 2,000: Pillow refuses twice the limit
+    with pytest.raises(InputError, match=r"huge\.png: not a readable image.*pixels"):
+        open_dataset(f"folder:{tmp_path}").load("test")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from dipddpm.data import Dataset, Split
@@ -18,7 +18,7 @@ PERCENT: dict[Split, range] = {"test": range(10), "validation": range(10, 20), "
 
 
 class Folder(Dataset):
-    """Every image below a folder, centre-cropped to a square and resized.
+    """Every image below a folder, centre-cropped to a square and resized. Grey images of 16 bits are scaled to 8.
 
     Splits: sub-folders ``train`` and ``test`` (with or without ``validation``) are taken as they stand; without them,
     and for the part that has no sub-folder, a file belongs to a split by the hash of its path below the folder, so
@@ -67,10 +67,23 @@ class Folder(Dataset):
     def _read(self, file: Path) -> Tensor:
         try:
             with Image.open(file) as opened:
-                image = ImageOps.fit(opened.convert("RGB"), (self.size, self.size), Image.Resampling.BICUBIC)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+                whole = _eight_bits(opened, file).convert("RGB")
+                image = ImageOps.fit(whole, (self.size, self.size), Image.Resampling.BICUBIC)
+        except InputError:
+            raise
+        except Exception as error:  # a damaged image fails in as many ways as there are formats
             raise InputError(f"{file}: not a readable image; remove it or replace it ({error})") from error
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image, file: Path) -> Image.Image:
+    """A grey image of 16 bits a value scaled to 8, where Pillow would cut all but the darkest off as white."""
+    # PNG and PPM have no more than 16 bits, also where Pillow holds them in 32
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise InputError(f"{file}: nothing says which value is white in mode {image.mode} (32 bits); save it as 8-bit")
+    return image
 
 
 def _percent(file: Path, folder: Path) -> int:

@@ -26,7 +26,7 @@ FLAT = 12.0
 
 
 class PhotoPatches(Dataset):
-    """Non-overlapping crops at scales 1, 1/2 and 1/4 of four freely licensed photographs."""
+    """Non-overlapping crops of four freely licensed photographs, at the scales 1, 1/2 and 1/4 that are large enough."""
 
     name = "photo-patches"
     licence = (
@@ -36,19 +36,27 @@ class PhotoPatches(Dataset):
     how_to_get = "installed with scikit-image"
 
     def load(self, split: Split) -> Tensor:
-        return torch.cat([self._crops(photograph) for photograph in PHOTOGRAPHS[split]])
+        images = torch.cat([self._crops(photograph) for photograph in PHOTOGRAPHS[split]])
+        if not len(images):
+            raise InputError(
+                f"photo-patches: the {split} photographs are too small for images of {self.size} px; "
+                f"use --dataset folder:PATH with larger ones"
+            )
+        return images
 
     def _crops(self, photograph: str) -> Tensor:
         path = Path(skimage.__file__).parent / "data" / photograph
         if not path.exists():
             raise InputError(f"photo-patches: scikit-image is installed without {path}; reinstall scikit-image")
-        crops = []
+        crops = [torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)]
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         for scale in SCALES:
             reduced = image.reduce(scale) if scale > 1 else image
+            if min(reduced.size) < self.size:
+                break
             pixels = torch.from_numpy(np.array(reduced)).permute(2, 0, 1)
             tiles = pixels.unfold(1, self.size, self.size).unfold(2, self.size, self.size)
-            crops.append(tiles.permute(1, 2, 0, 3, 4).reshape(-1, 3, self.size, self.size))
-        every = torch.cat(crops)
-        return every[every.float().mean(1).flatten(1).std(1) > FLAT].contiguous()
+            every = tiles.permute(1, 2, 0, 3, 4).reshape(-1, 3, self.size, self.size)
+            crops.append(every[every.float().mean(1).flatten(1).std(1) > FLAT])
+        return torch.cat(crops)
