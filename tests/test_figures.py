@@ -124,6 +124,26 @@ def test_what_the_run_lacks_is_skipped(unsaved):
     assert "t0-by-budget" not in names(everything)
 
 
+def test_what_is_stopped_averaged_or_diverged_is_no_point_over_durations(unsaved):
+    made = records(["skip"])
+
+    def heights() -> list[list[float]]:
+        unsaved.clear()
+        draw(run_of(made), Path())
+        axes = dict(unsaved)["quality-against-duration-inpaint"].axes
+        return [list(line.get_ydata()) for panel in axes for line in panel.lines]
+
+    before = heights()
+    for output, stopping, iterations in (("ema", "fixed", 200), ("last", "es-wmv", 120)):
+        for role, budget in (("treatment", 5), ("part", 0)):
+            own = cell(f"dip skip {output} {stopping}", role, budget, 30, 2, architecture="skip", iterations=iterations)
+            made.append(replace(own, axes={**own.axes, "output": output, "stopping": stopping}))
+    assert heights() == before
+    nan = Measure("dB", True, "quality", [float("nan")] * ITEMS)
+    made += [replace(cell(f"diverged {role}", role, 5, 0, 1), measures={"psnr": nan}) for role in ("control", "bound")]
+    assert heights() == before and len(unsaved) == 3
+
+
 def test_each_group_is_drawn_apart_and_one_that_leaks_throughout_says_so(unsaved):
     leaking = cell("dip skip 50", "treatment", 5, 22, 1, group="a b/c", leak="clean-target", architecture="skip")
     draw(run_of([leaking, cell("noise", "control", 5, 22, 1)]), Path())

@@ -65,19 +65,56 @@ def test_the_control_is_the_best_affordable_by_validation_not_by_test():
     assert contrast.rival.record.arm == "good" and contrast.difference.mean == pytest.approx(-2)
 
 
-def test_the_part_is_the_dearest_of_its_family_that_costs_no_more():
+def part_of(*alone):
+    """Which of some parts a treatment of family a of 1.05 s is held against; (arm, seconds, validation) each."""
     x = np.arange(16.0)
-    made = run(
-        [
-            record("dip a 100", "treatment", x + 20, family="a", dip=1.0, iterations=100),
-            record("dip a 50 alone", "part", x, family="a", dip=0.5, iterations=50, budget=0),
-            record("dip a 100 alone", "part", x + 1, family="a", dip=1.0, iterations=100, budget=0),
-            record("dip a 400 alone", "part", x + 9, family="a", dip=4.0, iterations=400, budget=0),
-            record("dip b 100 alone", "part", x + 9, family="b", dip=1.0, iterations=100, budget=0),
-        ]
-    )
-    every = samples(made.records)
-    assert against_part(every[0], every, "psnr").rival.record.arm == "dip a 100 alone"
+    parts = [
+        record(arm, "part", x + i, family=arm.split()[1], dip=dip, iterations=100, budget=0, validation=validation)
+        for i, (arm, dip, validation) in enumerate(alone)
+    ]
+    every = samples(run([record("dip a 100", "treatment", x, family="a", dip=1.0, iterations=100), *parts]).records)
+    found = against_part(every[0], every, "psnr")
+    return found and found.rival.record.arm
+
+
+def test_the_part_is_the_best_of_its_family_by_validation_that_costs_no_more():
+    honest = [("dip a 100 alone", 1.0, 20.0), ("dip a 50 alone", 0.5, 22.0), ("dip a 100 ema alone", 1.0, 23.0)]
+    assert part_of(*honest) == "dip a 100 ema alone"
+    assert part_of(*honest[:2]) == "dip a 50 alone", "a cheaper duration may be the better one"
+    assert part_of(*honest, ("dip a 400 alone", 4.0, 29.0), ("dip b 100 alone", 1.0, 29.0)) == "dip a 100 ema alone"
+    assert part_of(("dip b 100 alone", 1.0, 20.0)) is None
+
+
+def test_a_part_without_a_validation_score_competes_where_none_has_one():
+    assert part_of(("dip a 50 alone", 0.5, None), ("dip a 100 alone", 1.0, None)) == "dip a 100 alone", "the dearest"
+    for score in (None, float("nan"), float("-inf")):
+        assert part_of(("dip a 50 alone", 0.5, 9.0), ("dip a 100 alone", 1.0, score)) == "dip a 50 alone"
+
+
+def test_without_its_prior_alone_nothing_pays():
+    made = experiment(+2.0, +2.0)
+    made.records = [r for r in made.records if r.role != "part"]
+    found = judge(made)
+    assert found.outcome == "inconclusive" and found.part is None and found.control.difference.low > 0
+    assert "its prior alone was not run" in sentence(found, made)
+    made = experiment(-2.0, 0.0)
+    made.records = [r for r in made.records if r.role != "part"]
+    assert judge(made).outcome == "does not pay"
+
+
+def test_a_win_says_what_it_is_a_win_in():
+    made = experiment(+2.0, +2.0)
+    told = "This is a win in PSNR alone: how natural the images look was not judged in this table."
+    assert sentence(judge(made), made).endswith(told)
+    for other in (experiment(-2.0, 0.0), experiment(0.0, 0.0)):
+        assert "natural" not in sentence(judge(other), other)
+
+
+def test_a_treatment_that_diverged_is_not_the_best():
+    made = experiment(+2.0, +2.0)
+    diverged = record("dip net9 100", "treatment", [np.nan] * 16, family="net9", dip=1.0, iterations=100)
+    made.records.insert(0, diverged)
+    assert judge(made).best.record.arm == "dip net0 100"
 
 
 def test_the_seconds_of_the_dip_are_in_the_cost():

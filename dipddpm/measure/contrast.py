@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,12 @@ class Sample:
     record: Record
     values: dict[str, np.ndarray]
     cost: float
+
+    @property
+    def plain(self) -> bool:
+        """Its first stage ran for a fixed duration and gave its last iterate, as a curve over durations has it."""
+        axes = self.record.axes
+        return axes.get("stopping", "fixed") == "fixed" and axes.get("output", "last") == "last"
 
 
 def samples(records: Iterable[Record]) -> list[Sample]:
@@ -74,26 +81,24 @@ def against_best_control(sample: Sample, rivals: Sequence[Sample], primary: str)
     The choice never sees the test images, so that the rival is not flattered by the noise it is judged on. None if no
     control is as cheap.
     """
-    affordable = [
-        rival
-        for rival in rivals
-        if rival.record.role == "control" and rival.record.validation is not None and _comparable(sample, rival)
-    ]
-    if not affordable:
-        return None
-    sign = 1 if sample.record.measures[primary].higher_is_better else -1
-    return _contrast(sample, max(affordable, key=lambda rival: sign * (rival.record.validation or 0.0)), primary)
+    rival = _best_validated([r for r in rivals if r.record.role == "control" and _comparable(sample, r)], primary)
+    return _contrast(sample, rival, primary) if rival else None
 
 
 def against_part(sample: Sample, rivals: Sequence[Sample], primary: str) -> Contrast | None:
-    """Against the first stage alone, which may spend all that the treatment spends: the dearest part of the same family
-    that costs no more. None if there is none."""
+    """Against the first stage alone, which may spend all that the treatment spends, on any duration, stopping rule or
+    output: of the parts of the same family that cost no more, the one that did best on the validation images.
+
+    In a run whose parts have no score on those (an older one), the dearest. None if there is no part.
+    """
     parts = [
         rival
         for rival in rivals
         if rival.record.role == "part" and rival.record.family == sample.record.family and _comparable(sample, rival)
     ]
-    return _contrast(sample, max(parts, key=lambda rival: rival.cost), primary) if parts else None
+    if not parts:
+        return None
+    return _contrast(sample, _best_validated(parts, primary) or max(parts, key=lambda rival: rival.cost), primary)
 
 
 def at_equal_budget(sample: Sample, rivals: Sequence[Sample], primary: str, reference: str) -> Contrast | None:
@@ -103,6 +108,15 @@ def at_equal_budget(sample: Sample, rivals: Sequence[Sample], primary: str, refe
         if same and rival.record.suite == sample.record.suite and rival.record.leak == sample.record.leak == "none":
             return _contrast(sample, rival, primary)
     return None
+
+
+def _best_validated(rivals: Sequence[Sample], primary: str) -> Sample | None:
+    """The best on the validation images; None where none has a score there, which one that diverged has not."""
+    scored = [(s, r) for r in rivals if (s := r.record.validation) is not None and math.isfinite(s)]
+    if not scored:
+        return None
+    sign = 1 if rivals[0].record.measures[primary].higher_is_better else -1
+    return max(scored, key=lambda pair: sign * pair[0])[1]
 
 
 def _comparable(sample: Sample, rival: Sample) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from dipddpm.measure.contrast import Contrast, Sample, against_best_control, against_part
 from dipddpm.measure.record import Run
 from dipddpm.measure.statistics import holm
@@ -52,7 +54,8 @@ def verdict(group: Sequence[Sample], run: Run) -> Verdict | None:
     """Judge the best of the treatments of a group; None where no treatment has a control as cheap.
 
     It *pays* if it beats both the best cheap control and its own first stage alone, each at equal total cost; it *does
-    not pay* if either beats it. To beat is: the 95 % interval excludes 0 and the adjusted p-value is below 0.05.
+    not pay* if either beats it. To beat is: the 95 % interval excludes 0 and the adjusted p-value is below 0.05. Where
+    its first stage alone was not run, nothing says that it pays.
     """
     primary = run.primary
     judged = []
@@ -64,7 +67,8 @@ def verdict(group: Sequence[Sample], run: Run) -> Verdict | None:
     if not judged:
         return None
     sign = 1 if judged[0][0].record.measures[primary].higher_is_better else -1
-    best = max(range(len(judged)), key=lambda i: sign * judged[i][0].values[primary].mean())
+    means = np.array([sign * j[0].values[primary].mean() for j in judged])
+    best = int(np.where(np.isnan(means), -np.inf, means).argmax())  # one that diverged is not the best
     sample, control, part = judged[best]
     # The best of many tries is judged by the standard of many tries: every contrast that could have been quoted counts.
     adjusted = holm([j[1].p for j in judged] + [j[2].p for j in judged if j[2]])
@@ -76,7 +80,7 @@ def verdict(group: Sequence[Sample], run: Run) -> Verdict | None:
         beaten = d.low > 0 or d.high < 0
         return 0 if not beaten or p >= LEVEL else (1 if sign * d.mean > 0 else -1)
 
-    sides = [side(control, p_control)] + ([side(part, p_part)] if part and p_part is not None else [])
+    sides = [side(control, p_control), side(part, p_part) if part and p_part is not None else 0]
     outcome: Outcome = "does not pay" if -1 in sides else "pays" if all(s == 1 for s in sides) else "inconclusive"
     even = break_even(sample, group, run)
     return Verdict(outcome, sample, len(judged), control, part, (p_control, p_part), even)
@@ -84,21 +88,32 @@ def verdict(group: Sequence[Sample], run: Run) -> Verdict | None:
 
 def break_even(sample: Sample, group: Sequence[Sample], run: Run) -> BreakEven | None:
     """See :class:`BreakEven`; None where the reference arm or a stage's cost is missing."""
-    record, (first, second) = sample.record, run.stages
-    reference = sorted(
-        (s for s in group if s.record.arm == run.reference and s.record.suite == record.suite),
-        key=lambda s: s.record.budget,
-    )
-    if not reference or not record.units.get(first) or not record.units.get(second):
+    record, reference = sample.record, _reference(sample, group, run)
+    rho = exchange_rate(sample, group, run)
+    if rho is None:
         return None
-    # The dearest run of the reference gives the steadiest price of one second-stage step.
-    price = reference[-1].record.seconds[second] / reference[-1].record.units[second]
-    rho = record.seconds[first] / record.units[first] / price
     sign = 1 if record.measures[run.primary].higher_is_better else -1
     target = sign * sample.values[run.primary].mean()
     enough = [s.record.budget for s in reference if sign * s.values[run.primary].mean() >= target]
     needed = enough[0] if enough else reference[-1].record.budget
     return BreakEven(max(0.0, (needed - record.budget) / rho), rho, bool(enough))
+
+
+def exchange_rate(sample: Sample, group: Sequence[Sample], run: Run) -> float | None:
+    """rho: what one first-stage step of a sample costs, in second-stage steps of the reference arm; None where it has
+    no first stage or the reference arm was not run."""
+    record, reference, (first, second) = sample.record, _reference(sample, group, run), run.stages
+    if not reference or not record.units.get(first):
+        return None
+    # The dearest run of the reference gives the steadiest price of one second-stage step.
+    dearest = reference[-1].record
+    return record.seconds[first] / record.units[first] / (dearest.seconds[second] / dearest.units[second])
+
+
+def _reference(sample: Sample, group: Sequence[Sample], run: Run) -> list[Sample]:
+    """The reference arm, by rising budget."""
+    mine = [s for s in group if s.record.arm == run.reference and s.record.suite == sample.record.suite]
+    return sorted(mine, key=lambda s: s.record.budget)
 
 
 def sentence(found: Verdict | None, run: Run) -> str:
@@ -118,6 +133,8 @@ def sentence(found: Verdict | None, run: Run) -> str:
     parts = [told(found.control, found.adjusted[0], "the best cheap control")]
     if found.part and found.adjusted[1] is not None:
         parts.append(told(found.part, found.adjusted[1], "its prior alone"))
+    else:
+        parts.append("its prior alone was not run, so that nothing says what the diffusion adds to it")
     said = f"is {found.outcome}" if found.outcome == "inconclusive" else found.outcome
     several = "s" if found.tried > 1 else ""
     text = (
@@ -132,5 +149,9 @@ def sentence(found: Verdict | None, run: Run) -> str:
         text += (
             f" One DIP iteration costs {even.rho:.2f} NFE. A start from noise {there}: "
             f"breaking even with it {bound} {even.iterations:.0f} iterations."
+        )
+    if found.outcome == "pays":
+        text += (
+            f" This is a win in {run.primary.upper()} alone: how natural the images look was not judged in this table."
         )
     return text

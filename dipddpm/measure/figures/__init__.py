@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from dipddpm.measure.contrast import samples
 from dipddpm.measure.figures import (
     against_budget,
@@ -33,7 +35,8 @@ CHARTS = {  # name: (suite that it draws, how)
 
 def draw(run: Run, folder: Path) -> list[Path]:
     """Every chart that the run has the data for, ``<name>-<group>`` as PNG and SVG in ``folder``; paths of the PNGs."""
-    every = [sample for sample in samples(run.records) if run.primary in sample.values]
+    every = [s for s in samples(run.records) if run.primary in s.values]
+    every = [s for s in every if np.isfinite(s.values[run.primary]).all()]  # one that diverged has no place
     made = []
     with style():
         for group in dict.fromkeys(sample.record.group for sample in every):

@@ -89,7 +89,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
                 durations = [a for a in treated if architecture(a.last) == name]
                 lines += _longest_and_best(durations, primary, 2 * i, f"treatment {variant}".strip())
                 if len(durations) > 1:
-                    notes.append(f"{variant} best: {iterations(lines[-1].last)}".strip())
+                    notes.append(f"{variant} best: {lines[-1].record.arm.rpartition(name)[2].strip()}".strip())
             panels[f"{words(base)}\n{', '.join(notes)}".strip()] = lines
     return _drawn(panels, controls, samples, primary)
 
@@ -122,7 +122,7 @@ def _dashed(arms: Sequence[Line]) -> list[Line]:
 
 def _longest_and_best(durations: Sequence[Line], primary: str, place: int, name: str = "") -> list[Line]:
     """The longest duration (filled, solid), then the one with the best mean (hollow, dashed) if that is another."""
-    longest = max(durations, key=lambda a: iterations(a.last))
+    longest = max([a for a in durations if a.last.plain] or durations, key=lambda a: iterations(a.last))
     winner = best([best([s for s in a.points.values() if s.record.budget], primary) for a in durations], primary)
     top = next(a for a in durations if a.record.arm == winner.record.arm)
     filled = {"color": WARM[place % len(WARM)], "marker": WARM_MARKERS[place % len(WARM_MARKERS)]}

@@ -33,8 +33,9 @@ COLORS = (*WARM, *COLD[1:])  # all but the first cold one, which is the control'
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     """A line an architecture, the best control as a band; ``name:variant`` architectures have a row a variant.
 
-    None without treatments and without their priors alone.
+    Of fixed durations alone, and their last iterate. None without treatments and without their priors alone.
     """
+    samples = [s for s in samples if s.plain]
     treatments = [s for s in samples if s.record.role == "treatment" and s.record.chosen and architecture(s)]
     untrained = [
         s for s in samples
