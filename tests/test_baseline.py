@@ -2,7 +2,9 @@
 
 import json
 import math
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +78,7 @@ def test_devices_live_side_by_side_and_tolerances_stay(tmp_path):
         (run(), " ", "needs a reason"),
         (run(failed=2), "x", "2 failed tests"),
         (run(selected="-k inpaint"), "x", r"not whole \(-k inpaint\)"),
+        (run(selected="unfinished"), "x", r"not whole \(unfinished\)"),
         (run([]), "x", "nothing that can be gated"),
         (
             run([cell(measures={"psnr": Measure("dB", True, "quality", [math.nan])})]),
@@ -84,7 +87,7 @@ def test_devices_live_side_by_side_and_tolerances_stay(tmp_path):
         ),
         (run([stage(time=ratios(reference_noise=0.4))]), "x", "promote a run from a quieter one"),
     ],
-    ids=["reason", "failed", "partial", "empty", "NaN", "unsteady"],
+    ids=["reason", "failed", "partial", "killed", "empty", "NaN", "unsteady"],
 )
 def test_what_is_no_baseline(tmp_path, made, reason, said):
     with pytest.raises(MeasureError, match=said):
@@ -328,6 +331,21 @@ def test_a_calibration_run_that_fails_says_why(tmp_path, monkeypatch):
         Calibration(tmp_path / "b.json", "cuda").section()
     with pytest.raises(MeasureError, match="nothing kept"):
         calibration.detection()
+
+
+def test_a_calibration_run_that_was_killed_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    promote(run(), "first", tmp_path / "b.json")
+
+    def killed(command, **options):
+        run(selected="unfinished").save(Path(command[command.index("--results") + 1]) / "run-1.json")
+        return subprocess.CompletedProcess(command, -9, stdout="", stderr="")
+
+    monkeypatch.setattr("dipddpm.measure.calibrate.subprocess.run", killed)
+    calibration = Calibration(tmp_path / "b.json", "cpu", suites=tmp_path)
+    with pytest.raises(MeasureError, match="calibration run timing-00 failed with exit code -9"):
+        calibration.timing(1)
+    assert not list(calibration.folder.glob("*.json"))
 
 
 def test_the_hogs_go_when_they_should():

@@ -142,6 +142,8 @@ def test_a_deleted_suite_is_named(section):
 
 
 def test_what_was_not_selected_is_not_missing(section):
+    broken = compare(run(records()[:1], selected="interrupted"), section)
+    assert broken.code == REGRESSION and "which was interrupted" in broken.table(), "what is missing was not left out"
     result = compare(run(records()[:1], selected="-k 'noise-at-1'"), section)
     assert result.code == HOLDS and len(result.of("not selected")) == 5 and not result.of("missing")
     assert compare(run([], selected="-k nothing"), section).code == NOTHING

@@ -52,10 +52,10 @@ def session(pytester, monkeypatch):
     (pytester.path / "bench").mkdir()
     suite = pytester.path / "bench" / f"bench_{pytester.path.name}.py"
 
-    def run(*options, **changes):
+    def run(*options, no_reraise_ctrlc=False, **changes):
         suite.write_text(SUITE.format(**GOOD | changes))
         arguments = ["bench", "--results", "out", "-p", "no:cacheprovider", *options]
-        return pytester.runpytest_inprocess(*arguments)
+        return pytester.runpytest_inprocess(*arguments, no_reraise_ctrlc=no_reraise_ctrlc)
 
     def promoted():
         assert run().ret == 0
@@ -151,6 +151,42 @@ def test_a_suite_that_lacks_what_it_needs_is_not_gone(session):
     Path("bench/bench_optional.py").unlink()
     result = session("--baseline", "b.json")
     assert result.ret == 1 and "suite bench_optional" in result.stdout.str()
+
+
+def test_the_code_that_is_measured_is_no_part_of_a_suite(session):
+    Path("bench/bench_import.py").write_text(
+        "from dipddpm.measure.content import own_digest\n"
+        "from dipddpm.measure.session import RUN\n"
+        "def bench_x(record, request): assert request.config.stash[RUN].origins[__name__] == own_digest(__name__)\n"
+    )
+    assert session().ret == 0
+
+
+def test_an_interrupted_session_leaves_the_report_and_is_no_baseline(session, pytester):
+    session.promoted()
+    Path("out/leaderboard.md").write_text("of before")
+    Path("bench/bench_zz.py").write_text("def bench_stop(record): raise KeyboardInterrupt")
+    before = set(Path("out").glob("run-*.json"))
+    Path("out").joinpath(*[p.name for p in before]).rename("first.json")
+    result = session("--baseline", "b.json", no_reraise_ctrlc=True)
+    (file,) = Path("out").glob("run-*.json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED and Run.load(file).selected == "interrupted"
+    assert len(Run.load(file).records) == 3 and Path("out/leaderboard.md").read_text() == "of before"
+    result.stdout.fnmatch_lines([f"interrupted: tables and figures stay as they were; `dipddpm report {file}` *"])
+    assert main(["baseline", "promote", str(file), "--reason", "x", "--out", "c.json"]) == 2
+    assert not Path("c.json").exists()
+
+
+def test_the_file_of_a_session_that_runs_is_no_whole_run(session, capsys):
+    """As a kill would leave it."""
+    Path("bench/bench_zz.py").write_text(
+        "import shutil\nfrom pathlib import Path\n"
+        "def bench_copy(record): shutil.copy(next(Path('out').glob('run-*.json')), 'killed.json')\n"
+    )
+    assert session().ret == 0
+    assert Run.load(Path("killed.json")).selected == "unfinished"
+    assert main(["baseline", "promote", "killed.json", "--reason", "x", "--out", "c.json"]) == 2
+    assert "the run is not whole (unfinished) and is no baseline" in capsys.readouterr().err
 
 
 def test_nan_is_1_and_named(session):

@@ -182,7 +182,7 @@ class Calibration:
             )  # fmt: skip
             files = sorted(Path(scratch).glob("results/run-*.json"))
             run = Run.load(files[-1]) if files else None
-            if run is None or run.failed:
+            if run is None or run.failed or run.broken_off:
                 last = "\n".join((made.stdout + made.stderr).strip().splitlines()[-15:])
                 raise MeasureError(f"calibration run {name} failed with exit code {made.returncode}:\n{last}")
         run.save(kept)

@@ -41,10 +41,11 @@ def compare(run: Run, section: Section, *, device: str = "cpu", dedicated: bool 
         entry = now.get(key)
         if other:
             made.findings.append(Finding("incomparable", key, "", other))
-        elif entry is None and run.selected:
+        elif entry is None and run.selected and not run.broken_off:
             made.findings.append(Finding("not selected", key, "", run.selected))
         elif entry is None:
-            made.findings.append(Finding("missing", key, "", "in the baseline, not in the run"))
+            told = f", which was {run.selected}" if run.broken_off else ""
+            made.findings.append(Finding("missing", key, "", f"in the baseline, not in the run{told}"))
         elif reason := _entries_that_differ(before, entry, run, section):
             made.findings.append(Finding("incomparable", key, "", reason))
         else:

@@ -41,6 +41,11 @@ def source_digest(things: Iterable[object]) -> str:
     return digest({name: _code(name) for name in sorted(closure)})
 
 
+def own_digest(module: str) -> str:
+    """Short hash of the code of one module, whatever it imports."""
+    return digest({module: _code(module)})
+
+
 def _module_of(thing: object) -> str:
     if isinstance(thing, str):
         return thing

@@ -15,11 +15,11 @@ from typing import Protocol
 import pytest
 
 from dipddpm.measure.baseline import key_of
-from dipddpm.measure.content import digest, source_digest
+from dipddpm.measure.content import digest, own_digest, read_sources, source_digest
 from dipddpm.measure.gate import GATE, Gate, partial
 from dipddpm.measure.growth import SUITE as GROWTH
 from dipddpm.measure.leaderboard import frame
-from dipddpm.measure.record import Measure, Record, Run
+from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record, Run
 from dipddpm.measure.report import terminal, write
 from dipddpm.measure.session import FIGURES, REPORTS, RERUNS, RUN, RUN_FILE, TABLE, Figures
 from dipddpm.measure.timer import synchronised
@@ -125,7 +125,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.benchmark(timer=synchronised))
         suite = item.module if isinstance(item, pytest.Function) and {"record", "figures"} & set(fixtures) else None
         if run is not None and suite and suite.__name__ not in run.origins:
-            run.origins[suite.__name__] = source_digest([suite])
+            run.origins[suite.__name__] = own_digest(suite.__name__)  # not what it measures
 
 
 @pytest.hookimpl(wrapper=True)
@@ -141,8 +141,12 @@ def pytest_make_collect_report(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
+    run = session.config.stash.get(RUN, None)
+    if run is not None:
+        run.selected = UNFINISHED  # until the end: a session that is killed leaves it in its file
+        read_sources()
     if gate := session.config.stash.get(GATE, None):
-        gate.check(session.config.stash.get(RUN, None))
+        gate.check(run)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -150,17 +154,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     run, gate = stash.get(RUN, None), stash.get(GATE, None)
     decides = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
     if run is not None:
-        run.failed, run.selected = session.testsfailed, partial(session)
+        run.failed, run.selected = session.testsfailed, partial(session) if decides else INTERRUPTED
     if gate and decides:  # not where the session was interrupted: it has an exit code of its own
         reruns = stash[RERUNS]
         session.exitstatus = gate.close(run, reruns)
     if run is not None and run.records:
-        _report(run, stash)
+        run.save(stash[RUN_FILE])
+        if not run.broken_off:
+            _report(run, stash)
 
 
 def _report(run: Run, stash: pytest.Stash) -> None:
     figures = stash[FIGURES]
-    run.save(stash[RUN_FILE])
     code = source_digest(["dipddpm.measure.figures"])
     drawn = [asdict(record) for record in run.records if record.role != "stage" or record.suite == GROWTH]
     key = digest([code, drawn])
@@ -184,6 +189,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line("")
         for path in (*reports, config.stash[FIGURES].folder, config.stash[RUN_FILE]):
             terminalreporter.write_line(f"wrote {path}")
+    elif run is not None and run.records:
+        file = config.stash[RUN_FILE]
+        terminalreporter.section("leaderboard")
+        terminalreporter.write_line(f"wrote {file}")
+        terminalreporter.write_line(
+            f"interrupted: tables and figures stay as they were; `dipddpm report {file}` makes them from what was run"
+        )
     if gate := config.stash.get(GATE, None):
         terminalreporter.section("baseline gate")
         for line in gate.told:

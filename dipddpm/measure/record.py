@@ -14,6 +14,7 @@ from dipddpm.measure.files import write_json
 SCHEMA = 1
 Kind = Literal["quality", "timing", "structure"]
 Role = Literal["treatment", "part", "control", "ablation", "bound", "stage", "population", "learner"]
+UNFINISHED, INTERRUPTED = "unfinished", "interrupted"  # a session that runs or was killed; one that was broken off
 UNPAIRED: tuple[Role, ...] = ("stage", "population", "learner")  # roles that are not compared image by image
 
 
@@ -115,7 +116,7 @@ class Run:
         machine: what it ran on.
         config: what decides every result besides the settings, by name; a baseline of another config does not compare.
         origins: {module of a suite: hash of its code}.
-        selected: why this is not the whole of the suites (``-k inpaint``); "" if it is.
+        selected: why this is not the whole of the suites (``-k inpaint``, ``interrupted``); "" if it is.
         failed: tests that failed, whose records are missing.
     """
 
@@ -134,10 +135,17 @@ class Run:
     origins: dict[str, str] = field(default_factory=dict)
     selected: str = ""
 
+    @property
+    def broken_off(self) -> bool:
+        """The session did not come to its end: what is missing may be anything."""
+        return self.selected in (UNFINISHED, INTERRUPTED)
+
     def save(self, path: Path) -> None:
-        """Write as JSON, atomically. A value that is not finite is written as null, and read as NaN."""
+        """Write as JSON, atomically. A value that is not finite is written as null, and read as NaN; such a validation
+        score is read as none."""
         text = asdict(self)
         for record in text["records"]:
+            record["validation"] = _or_null(record["validation"])
             record["measures"] = {name: _written(measure) for name, measure in record["measures"].items()}
         write_json(path, {"schema": SCHEMA} | text)
 
@@ -146,32 +154,35 @@ class Run:
         """Read what :meth:`save` wrote.
 
         Raises:
-            MeasureError: no such file, not a run, or of another schema.
+            MeasureError: no such file, not a whole run file, or of another schema.
         """
         try:
             text = json.loads(path.read_text())
-            schema = text.pop("schema")
+            if (schema := text.pop("schema")) != SCHEMA:
+                raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")
+            records = [
+                Record(**r | {"measures": {name: read_measure(m) for name, m in r["measures"].items()}})
+                for r in text.pop("records")
+            ]
+            return cls(**text, records=records)
         except FileNotFoundError as error:
             raise MeasureError(f"{path}: no such run file") from error
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
             raise MeasureError(f"{path}: not a run file of dipddpm") from error
-        if schema != SCHEMA:
-            raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")
-        records = [
-            Record(**r | {"measures": {name: read_measure(m) for name, m in r["measures"].items()}})
-            for r in text.pop("records")
-        ]
-        return cls(**text, records=records)
 
 
 def _written(measure: dict) -> dict:
     """A measure as JSON holds it: no NaN, and nothing that is empty."""
-    measure["values"] = [v if math.isfinite(v) else None for v in measure["values"]]
+    measure |= {name: [*map(_or_null, measure[name])] for name in ("values", "interval")}
     measure["reruns"] = [_written(rerun) for rerun in measure["reruns"]]
     return {name: value for name, value in measure.items() if value or name not in ("interval", "reference", "reruns")}
 
 
+def _or_null(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
 def read_measure(text: Mapping) -> Measure:
     """The measure that JSON holds."""
-    values = [math.nan if v is None else v for v in text["values"]]
-    return Measure(**{**text, "values": values, "reruns": tuple(map(read_measure, text.get("reruns", ())))})
+    read = {name: [math.nan if v is None else v for v in text[name]] for name in ("values", "interval") if name in text}
+    return Measure(**{**text, **read, "reruns": tuple(map(read_measure, text.get("reruns", ())))})
