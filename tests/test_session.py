@@ -1,5 +1,7 @@
 """Figures of a session: drawn when their data changed, kept when not, and none of an earlier run left over."""
 
+import json
+
 from dipddpm.measure.session import Figures
 
 
@@ -36,3 +38,29 @@ def test_figures_of_an_earlier_run_go(tmp_path):
     figures.add("new", "a", painter(folder, "new", []))
     figures.tidy()
     assert sorted(p.name for p in folder.iterdir()) == ["drawn-from.json", "new.png", "new.svg"]
+    assert list(json.loads((folder / "drawn-from.json").read_text())) == ["new"]
+
+
+def test_files_that_no_session_drew_stay(tmp_path):
+    folder = tmp_path / "figures"
+    Figures(folder).add("old", "a", painter(folder, "old", []))
+    for name in ("photo.png", "notes.txt", "old.txt"):
+        (folder / name).write_text("mine")
+    figures = Figures(folder)
+    figures.add("new", "a", painter(folder, "new", []))
+    figures.tidy()
+    left = {"drawn-from.json", "new.png", "new.svg", "photo.png", "notes.txt", "old.txt"}
+    assert {p.name for p in folder.iterdir()} == left
+    empty = Figures(tmp_path / "none")
+    empty.tidy()
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_a_name_no_longer_draws_goes(tmp_path):
+    folder = tmp_path / "figures"
+    both = [painter(folder, name, []) for name in ("inpaint", "denoise")]
+    Figures(folder).add("charts", "a", lambda: [path for draw in both for path in draw()])
+    figures = Figures(folder)
+    figures.add("charts", "b", both[1])
+    figures.tidy()
+    assert sorted(p.name for p in folder.iterdir()) == ["denoise.png", "denoise.svg", "drawn-from.json"]

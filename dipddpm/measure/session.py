@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,27 +23,41 @@ class Figures:
     def __init__(self, folder: Path):
         self.folder = folder
         self.paths: list[Path] = []
+        self._names: set[str] = set()
         self._manifest = folder / "drawn-from.json"
 
     def add(self, name: str, key: str, draw: Callable[[], Sequence[Path]]) -> None:
         """Add what ``draw`` draws; ``key`` is a hash of everything that it draws from."""
-        try:
-            drawn = json.loads(self._manifest.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            drawn = {}
+        self._names.add(name)
+        drawn = self._drawn()
         before = drawn.get(name, {})
         paths = [self.folder / file for file in before.get("files", [])]
         if before.get("key") != key or not all(path.exists() for path in paths):
-            paths = list(draw())
+            old, paths = paths, list(draw())
             drawn[name] = {"key": key, "files": [path.name for path in paths]}
             write_json(self._manifest, drawn)
+            self._remove({*old} - {*paths, *self.paths})
         self.paths += paths
 
     def tidy(self) -> None:
-        """Remove the figures of earlier sessions: the report is that of this one."""
-        for old in self.folder.glob("*.*"):
-            if old != self._manifest and old.with_suffix(".png") not in self.paths:
-                old.unlink()
+        """Remove the figures of earlier sessions: the report is that of this one. What else lies there stays."""
+        drawn = self._drawn()
+        gone = [name for name in drawn if name not in self._names]
+        if gone:
+            self._remove({self.folder / file for name in gone for file in drawn[name]["files"]} - {*self.paths})
+            write_json(self._manifest, {name: of for name, of in drawn.items() if name in self._names})
+
+    def _drawn(self) -> dict:
+        try:
+            return json.loads(self._manifest.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    @staticmethod
+    def _remove(paths: Collection[Path]) -> None:
+        for path in paths:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".svg").unlink(missing_ok=True)
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
