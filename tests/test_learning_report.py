@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pandas as pd
 import pytest
 from planted import run
@@ -10,7 +9,7 @@ from planted import run
 from dipddpm.measure.contrast import samples
 from dipddpm.measure.figures import draw
 from dipddpm.measure.leaderboard import frame
-from dipddpm.measure.learning import curves, interval, levels, points
+from dipddpm.measure.learning import curves, levels, points
 from dipddpm.measure.record import Measure, Record
 from dipddpm.measure.report import markdown, terminal, write
 
@@ -49,9 +48,6 @@ def test_levels_are_censored_over_seeds():
 
 
 def test_intervals_are_over_seeds_and_a_single_run_has_none():
-    low, high = interval(np.array([1.0, 2.0, 3.0]))
-    assert (low + high) / 2 == pytest.approx(2) and high - 2 == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # t(2), s = 1
-    assert all(np.isnan(end) for end in interval(np.array([1.0])))
     table = points(planted())
     assert (table["repeats"] == 3).all() and len(table) == 8
     last = table[(table["arm"] == "residual-dip") & (table["updates"] == 40)].iloc[0]
@@ -67,6 +63,44 @@ def test_the_report_pairs_arms_by_seed_and_says_what_was_not_reached(tmp_path):
     assert "residual-dip" in terminal(made, frame(made))
     written = [path.name for path in write(made, frame(made), tmp_path)]
     assert written == ["leaderboard.md", "leaderboard.csv", "learning.csv", "learning-levels.csv"]
+
+
+def cells(text, arm):
+    """{column: cell} of an arm in the table of curves."""
+    header, row = (
+        [cell.strip() for cell in next(line for line in text.splitlines() if line.startswith(start)).split("|")]
+        for start in ("| arm", f"| {arm}")
+    )
+    return dict(zip(header, row, strict=True))
+
+
+def test_arms_are_compared_at_the_last_checkpoint_that_both_have():
+    none = [learner("none", "reference", u, 10 + u / 10, seed=s) for u in (0, 10, 40, 100) for s in (0, 1)]
+    dip = [learner("dip", "treatment", u, 13 + u / 10 + s, seed=s, prior=5.0) for u in (0, 10, 40) for s in (0, 1)]
+    row = cells(markdown(run([*none, *dip]), pd.DataFrame()), "dip")
+    assert row["Δ none at the end"].startswith("+3.50 ±") and row["Δ none at the end"].endswith("(at 40)")
+    assert row["training s"] == "20.0 (at 40)" and row["100"] == ""
+    assert "(at" not in " ".join(cells(markdown(run([*none, *dip]), pd.DataFrame()), "none").values())
+    swapped = [dataclasses.replace(r, axes={"part": "control"}) for r in none] + [
+        dataclasses.replace(r, axes={"part": "reference"}) for r in dip
+    ]
+    assert cells(markdown(run(swapped), pd.DataFrame()), "none")["Δ dip at the end"].endswith("(at 40)")
+
+
+def test_repeats_are_paired_by_what_they_are():
+    none = [learner("none", "reference", 10, 10 + 5 * s, seed=s) for s in (0, 1, 2)]
+    dip = [learner("dip", "treatment", 10, 11 + 5 * s, seed=s) for s in (2, 1)]  # recorded the other way round
+    made = run([*none, *dip])
+    assert [curve.repeats for curve in curves(made)["training, task"]] == [(0, 1, 2), (2, 1)]
+    assert cells(markdown(made, pd.DataFrame()), "dip")["Δ none at the end"] == "+1.00 ± 0.00"
+    apart = run([none[0], dip[0]])
+    assert cells(markdown(apart, pd.DataFrame()), "dip")["Δ none at the end"] == ""
+
+
+def test_seconds_to_a_level_that_half_reached_are_those_of_that_half():
+    made = run([learner("none", "reference", 10, psnr, seed=s) for s, psnr in enumerate((30, 10))])
+    row = levels(made).set_index("level").loc["20"]
+    assert row["median updates"] == 10 and row["median seconds"] == 5
 
 
 def test_one_seed_claims_no_interval():

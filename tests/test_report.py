@@ -1,12 +1,15 @@
 """The tables: best first, leaks apart, the same numbers in Markdown and CSV, raw values that survive a round trip."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from planted import experiment, record, run
 
 from dipddpm.measure.leaderboard import frame
-from dipddpm.measure.record import MeasureError, Run
+from dipddpm.measure.record import Measure, MeasureError, Run
 from dipddpm.measure.report import markdown, terminal, write
 
 
@@ -82,7 +85,11 @@ def test_bad_run_files_are_named(tmp_path):
     file = tmp_path / "run.json"
     with pytest.raises(MeasureError, match=r"run\.json: no such run file"):
         Run.load(file)
-    for text in ("not json", "[]", "{}"):
+    experiment(0.0, 0.0, treatments=1).save(file)
+    whole = json.loads(file.read_text())
+    lacking = [{name: value for name, value in whole.items() if name != gone} for gone in ("records", "primary")]
+    torn = [whole | {"records": [{"arm": "noise"}]}, whole | {"records": None}, whole | {"no such field": 1}]
+    for text in ("not json", "[]", "{}", *map(json.dumps, [*lacking, *torn])):
         file.write_text(text)
         with pytest.raises(MeasureError, match=r"run\.json: not a run file"):
             Run.load(file)
@@ -91,10 +98,49 @@ def test_bad_run_files_are_named(tmp_path):
         Run.load(file)
 
 
-def test_a_value_that_is_no_number_is_never_stored(tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
-        run([record("noise", "control", [np.nan] * 16)]).save(tmp_path / "run.json")
-    assert not (tmp_path / "run.json").exists()
+def test_a_cell_that_diverged_is_kept_and_loses_no_table(tmp_path):
+    made = experiment(+1.0, 0.0)
+    made.records.append(record("blur", "control", [np.nan] * 16, budget=5, validation=-np.inf))
+    kid = Measure("", False, "quality", [np.nan], interval=[np.nan, np.nan])
+    made.records[-1] = replace(made.records[-1], measures={**made.records[-1].measures, "kid": kid})
+    made.save(tmp_path / "run.json")
+    assert "NaN" not in (tmp_path / "run.json").read_text()
+    last = (loaded := Run.load(tmp_path / "run.json")).records[-1]
+    assert last.validation is None and np.isnan(last.measures["psnr"].values).all()
+    assert np.isnan(last.measures["kid"].interval).all()
+    for each in (made, loaded):
+        table = frame(each)
+        assert pd.isna(table.iloc[-1]["psnr"]) and "nan" in markdown(each, table) and terminal(each, table)
+
+
+def test_a_run_that_is_not_whole_says_so():
+    made = experiment(0.0, 0.0, treatments=1)
+    assert "not the whole" not in markdown(made, frame(made))
+    made.selected = "interrupted"
+    assert "**not the whole of the suites: interrupted**" in markdown(made, frame(made))
+
+
+def test_every_arm_is_censored_at_the_largest_budget_of_the_grid():
+    x = np.array([10.0] * 12 + [30.0] * 4)
+    made = run([record("blur alone", "control", x, budget=0), record("noise", "control", x, budget=20)])
+    table = frame(made).set_index("arm")
+    assert table.loc["blur alone", "psnr>=20 restricted mean"] == 15, "12 of 16 are not reached within 20"
+    assert table.loc["noise", "psnr>=20 restricted mean"] == 20
+
+
+def test_seconds_to_a_level_hold_the_dip_and_stand_where_half_reached():
+    low, high = np.array([10.0] * 7 + [21.0] * 9), np.array([10.0] * 6 + [21.0] * 10)
+    arms = [record("dip a 100", "treatment", x, family="a", dip=1.0, iterations=100, budget=b, chosen=b == 5)
+            for b, x in ((1, low), (5, high))]  # fmt: skip
+    made = run([record("noise", "control", low - 5, budget=20), *arms])
+    row = frame(made).set_index("arm").loc["dip a 100"]
+    assert row["psnr>=20 median"] == 1 and row["psnr>=20 median seconds"] == pytest.approx(1.01)
+    assert pd.isna(row["psnr>=25 median seconds"])
+    assert row["nfe_equivalent"] == pytest.approx(5 + 100), "an iteration of 0.01 s is one evaluation of noise"
+    assert frame(made).set_index("arm").loc["noise", "nfe_equivalent"] == 20
+    assert pd.isna(frame(run(arms)).iloc[0]["nfe_equivalent"]), "no reference arm, no price"
+    text = markdown(made, frame(made))
+    assert "median s to psnr 20 / 25 / noise-0.5" in text and "1.01 / not reached" in text
 
 
 def test_durations_stand_side_by_side():
@@ -110,6 +156,11 @@ def test_durations_stand_side_by_side():
     text = markdown(made, frame(made))
     (line,) = (line for line in text.splitlines() if line.startswith("| a "))
     assert text.count("| 50") == 1 and "12.50 [" in line and line.count("→") == 2 and "27.50 [" in line
+    common = {"family": "a", "dip": 2.0, "iterations": 200}
+    stopped = record("dip a es-wmv", "treatment", x + 9, **common | {"iterations": 120}, axes={"stopping": "es-wmv"})
+    averaged = record("dip a 200 ema", "treatment", x + 9, **common, axes={"output": "ema"})
+    made.records += [stopped, averaged]
+    assert line in markdown(made, frame(made)), "what is stopped or averaged is no point of the durations"
 
 
 def test_the_relative_level_follows_the_reference_arm():

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dipddpm.measure.statistics import budget_to_reach, holm, mean_interval, paired_difference, wilcoxon_p
+from dipddpm.measure.statistics import (
+    budget_to_reach,
+    holm,
+    mean_interval,
+    median_reached,
+    paired_difference,
+    repeats_interval,
+    wilcoxon_p,
+)
 
 
 def draws(seed, *shape):
@@ -75,6 +83,32 @@ def test_not_reached_is_kept_as_such():
     assert budget_to_reach(values, 26).median is None
     assert budget_to_reach(values, 99).fraction == 0 and budget_to_reach(values, 99).restricted_mean == 20
     assert budget_to_reach({1: [3.0, 1.0], 2: [1.0, 1.0]}, 2, higher_is_better=False).budgets == (2, 1)
+
+
+def test_all_are_censored_at_one_budget():
+    alone = budget_to_reach({0: [30, 10, 10, 10]}, 20, last=20)
+    assert alone.restricted_mean == 15 and alone.budgets == (0, None, None, None)
+    beyond = budget_to_reach({1: [10, 10], 50: [30, 10]}, 20, last=20)
+    assert beyond.restricted_mean == 20 and beyond.budgets == (50, None)
+
+
+def test_a_median_needs_half():
+    assert median_reached([3.0, 1.0, np.inf]) == 3 and median_reached([1.0, np.inf]) == 1
+    assert median_reached([1.0, np.inf, np.inf]) is None and median_reached([np.inf]) is None
+    assert median_reached([0.2, 0.4]) == pytest.approx(0.3)
+
+
+def test_an_interval_over_repeats_is_student_s():
+    low, high = repeats_interval([1.0, 2.0, 3.0])
+    assert (low + high) / 2 == pytest.approx(2) and high - 2 == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # t(2), s = 1
+    assert np.isnan(repeats_interval([1.0])).all()
+
+
+def test_repeats_that_differ_alone_widen_the_interval_by_no_more_than_it_says():
+    """Items equal, repeats not: the true standard deviation of the mean is 1 / sqrt(5 x 32)."""
+    made = [mean_interval(np.random.default_rng(seed).normal(size=(5, 32))) for seed in range(20)]
+    ratio = np.mean([e.high - e.low for e in made]) / (2 * 1.96 / (5 * 32) ** 0.5)
+    assert 1.2 < ratio < 1.42
 
 
 def test_quality_may_fall_again_with_the_budget():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from dipddpm.measure.contrast import Contrast, Sample, against_best_control, against_part, at_equal_budget, samples
 from dipddpm.measure.record import Run
-from dipddpm.measure.statistics import budget_to_reach, holm, mean_interval
+from dipddpm.measure.statistics import budget_to_reach, holm, mean_interval, median_reached
+from dipddpm.measure.verdict import exchange_rate
 
 CONTRASTS = {
     "control": "best cheap control at equal cost",
@@ -50,6 +52,9 @@ def _row(sample: Sample, every: Sequence[Sample], run: Run) -> dict:
     row["seconds"] = sample.cost
     row |= {f"seconds_{stage}": record.seconds.get(stage, 0.0) for stage in run.stages}
     row |= {f"units_{stage}": record.units.get(stage, 0.0) for stage in run.stages}
+    iterations = record.units.get(run.stages[0], 0.0)
+    rho = exchange_rate(sample, rivals, run) if iterations else 0.0
+    row["nfe_equivalent"] = None if rho is None else record.budget + rho * iterations
     row["images_per_second"] = 1 / sample.cost if sample.cost else None
     for stage in run.stages:
         seconds = record.seconds.get(stage)
@@ -61,12 +66,15 @@ def _row(sample: Sample, every: Sequence[Sample], run: Run) -> dict:
         higher = record.measures[metric].higher_is_better
         values_at = {budget: s.values[metric].mean(axis=0) for budget, s in grid.items()}
         for level, threshold in levels(run, metric, rivals).items():
-            reached = budget_to_reach(values_at, threshold, higher)
+            # All arms are censored at one budget: else an arm that has but its prior alone would restrict to 0.
+            reached = budget_to_reach(values_at, threshold, higher, last=max(run.grid, default=None))
+            costs = [np.inf if budget is None else grid[budget].cost for budget in reached.budgets]
             name = f"{metric}>={level}"
             row |= {
                 f"{name} reached": reached.fraction,
                 f"{name} median": reached.median,
                 f"{name} restricted mean": reached.restricted_mean,
+                f"{name} median seconds": median_reached(costs),
             }
     contrasts: dict[str, Contrast | None] = dict.fromkeys(CONTRASTS)
     if record.role == "treatment":

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Record, Run
-from dipddpm.measure.statistics import budget_to_reach
+from dipddpm.measure.statistics import budget_to_reach, median_reached, repeats_interval
 
 CURVES = "learning-curves"
 
@@ -27,6 +26,7 @@ class Curve:
 
     Attributes:
         arm, part: its name, and its part in the comparison.
+        repeats: which they are, in the order of the rows below.
         updates: (C,) checkpoints that every repeat has.
         values: {metric: (repeats, C)}, means over images.
         seconds: {stage: (repeats, C)} of the run so far.
@@ -38,6 +38,7 @@ class Curve:
 
     arm: str
     part: str
+    repeats: tuple[int, ...]
     updates: np.ndarray
     values: Mapping[str, np.ndarray]
     seconds: Mapping[str, np.ndarray]
@@ -58,12 +59,12 @@ def curves(run: Run) -> dict[str, list[Curve]]:
         if record.role == "learner":
             arms = members.setdefault(record.group, {})
             arms.setdefault(record.arm, {}).setdefault(record.repeat, {})[record.budget] = record
-    return {group: [_curve(name, list(arm.values())) for name, arm in arms.items()] for group, arms in members.items()}
+    return {group: [_curve(name, arm) for name, arm in arms.items()] for group, arms in members.items()}
 
 
-def _curve(name: str, repeats: Sequence[Mapping[int, Record]]) -> Curve:
-    updates = sorted(set.intersection(*(set(repeat) for repeat in repeats)))
-    table = [[repeat[at] for at in updates] for repeat in repeats]
+def _curve(name: str, repeats: Mapping[int, Mapping[int, Record]]) -> Curve:
+    updates = sorted(set.intersection(*(set(repeat) for repeat in repeats.values())))
+    table = [[repeat[at] for at in updates] for repeat in repeats.values()]
     first, last = table[0][0], [row[-1] for row in table]
     # What a repeat lacks, or has under another title (a population of another size), is no column of the curve.
     everywhere = set.intersection(*(set(r.measures) for row in table for r in row))
@@ -72,6 +73,7 @@ def _curve(name: str, repeats: Sequence[Mapping[int, Record]]) -> Curve:
     return Curve(
         name,
         str(first.axes.get("part", "")),
+        tuple(repeats),
         np.array(updates),
         {m: np.array([[np.mean(r.measures[m].values) for r in row] for row in table]) for m in metrics},
         {stage: np.array([[r.seconds.get(stage, 0.0) for r in row] for row in table]) for stage in first.seconds},
@@ -79,15 +81,6 @@ def _curve(name: str, repeats: Sequence[Mapping[int, Record]]) -> Curve:
         max((added for row in table for r in row for added in r.memory.values()), default=0),
         float(np.mean(rates)) if rates else float("nan"),
     )
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a mean over repeats (Student's t); NaN for a single one, which has no spread."""
-    n = len(values)
-    if n < 2:
-        return float("nan"), float("nan")
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def points(run: Run) -> pd.DataFrame:
@@ -99,7 +92,7 @@ def points(run: Run) -> pd.DataFrame:
                 row: dict[str, object] = {"group": group, "arm": curve.arm, "part": curve.part, "updates": updates}
                 row["repeats"] = len(curve.total)
                 for metric, values in curve.values.items():
-                    low, high = interval(values[:, i])
+                    low, high = repeats_interval(values[:, i])
                     row |= {metric: values[:, i].mean(), f"{metric}_low": low, f"{metric}_high": high}
                 row |= {f"seconds_{stage}": s[:, i].mean() for stage, s in curve.seconds.items()}
                 row |= {"seconds": curve.total[:, i].mean(), "peak_memory_bytes": curve.memory}
@@ -133,13 +126,12 @@ def _reached(curve: Curve, run: Run, level: float) -> dict:
     values = curve.values[run.primary]
     reached = budget_to_reach({u: values[:, i].tolist() for i, u in enumerate(curve.updates.tolist())}, level)
     at = [curve.updates.tolist().index(b) if b is not None else None for b in reached.budgets]
-    seconds = sorted(curve.total[i, c] if c is not None else np.inf for i, c in enumerate(at))
-    middle = float(np.mean([seconds[(len(seconds) - 1) // 2], seconds[len(seconds) // 2]]))
+    seconds = [curve.total[i, c] if c is not None else np.inf for i, c in enumerate(at)]
     return {
         "reached": reached.fraction,
         "median updates": reached.median,
         "restricted mean updates": reached.restricted_mean,
-        "median seconds": middle if np.isfinite(middle) else None,
+        "median seconds": median_reached(seconds),
         "last updates": int(curve.updates[-1]),
         "last seconds": float(curve.total[:, -1].mean()),
     }
@@ -186,15 +178,16 @@ def _curve_table(members: Sequence[Curve], run: Run, form: str = "pipe") -> str:
     rows = []
     for curve in members:
         row: dict[str, object] = {"arm": curve.arm}
+        early = f" (at {curve.updates[-1]})" if curve.updates[-1] < checkpoints[-1] else ""
         for at in checkpoints:
             where = np.flatnonzero(curve.updates == at)
             row[f"{at}"] = _estimate(curve.values[run.primary][:, where[0]], ".2f") if len(where) else ""
         if reference:
             row[f"Δ {reference.arm} at the end"] = "" if curve is reference else _paired(curve, reference, run.primary)
         if "x_0 psnr" in curve.values:
-            row["x_0 PSNR at the end"] = _estimate(curve.values["x_0 psnr"][:, -1], ".2f")
-        row |= {f"{title} at the end": _of_population(curve, title) for title in curve.populations}
-        row |= {f"{stage} s": f"{seconds[:, -1].mean():.1f}" for stage, seconds in curve.seconds.items()}
+            row["x_0 PSNR at the end"] = _estimate(curve.values["x_0 psnr"][:, -1], ".2f") + early
+        row |= {f"{title} at the end": _of_population(curve, title) + early for title in curve.populations}
+        row |= {f"{stage} s": f"{seconds[:, -1].mean():.1f}{early}" for stage, seconds in curve.seconds.items()}
         if np.isfinite(curve.rate):
             row["images / s"] = f"{curve.rate:.0f}"
         if curve.memory:
@@ -218,7 +211,7 @@ def _level_table(reached: pd.DataFrame) -> str:
 
 
 def _estimate(values: np.ndarray, form: str) -> str:
-    low, high = interval(values)
+    low, high = repeats_interval(values)
     return f"{values.mean():{form}}" + (f" ± {(high - low) / 2:{form}}" if np.isfinite(low) else "")
 
 
@@ -238,9 +231,17 @@ def _of_populations(members: Sequence[Curve]) -> str:
 
 
 def _paired(curve: Curve, reference: Curve, metric: str) -> str:
-    """Difference at the last checkpoint, paired by repeat."""
-    a, b = curve.values[metric][:, -1], reference.values[metric][:, -1]
-    return _estimate(a - b, "+.2f").replace("± +", "± ") if len(a) == len(b) else ""
+    """Difference at the last checkpoint that both have, paired by repeat; it is named where either goes on."""
+    repeats = [repeat for repeat in curve.repeats if repeat in reference.repeats]
+    shared = sorted({*curve.updates.tolist()} & {*reference.updates.tolist()})
+    if not repeats or not shared:
+        return ""
+    a, b = (
+        c.values[metric][[c.repeats.index(repeat) for repeat in repeats], c.updates.tolist().index(shared[-1])]
+        for c in (curve, reference)
+    )
+    at = "" if curve.updates[-1] == reference.updates[-1] == shared[-1] else f" (at {shared[-1]})"
+    return _estimate(a - b, "+.2f").replace("± +", "± ") + at
 
 
 def _heading(run: Run) -> str:

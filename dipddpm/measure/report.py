@@ -91,7 +91,8 @@ def _durations(members: Sequence[Sample], run: Run) -> str:
     cells: dict[str, dict[float, dict[str, str]]] = {}
     for sample in members:
         record = sample.record
-        if record.role not in ("treatment", "part") or not record.chosen or not record.units.get(run.stages[0]):
+        asked = record.role in ("treatment", "part") and record.chosen and sample.plain
+        if not asked or not record.units.get(run.stages[0]):
             continue
         estimate = mean_interval(sample.values[run.primary])
         at = cells.setdefault(record.family or "", {}).setdefault(record.units[run.stages[0]], {})
@@ -114,6 +115,8 @@ def _preamble(run: Run) -> str:
     lines = [f"- {name}: {value}" for name, value in run.settings.items()]
     m = run.machine
     lines.append(f"- machine: {m['gpu'] or m['cpu']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}")
+    if run.selected:
+        lines.append(f"- **not the whole of the suites: {run.selected}**")
     if run.failed:
         lines.append(f"- **{run.failed} cells failed and are missing below**")
     lines += [
@@ -121,9 +124,10 @@ def _preamble(run: Run) -> str:
         "an image; every budget is an independent run. Seconds an image: DIP fit and diffusion together, measured in "
         "the run that gave the quality.",
         "- Intervals: 95 %, BCa bootstrap over images (and repeats), paired for differences. *Best cheap control*: no "
-        "DIP, costs no more, best on the validation images. *Prior alone*: the same DIP without diffusion, longest "
-        "duration that costs no more.",
-        "- Not reached is not dropped: medians are over all images, and stand only where at least half reached.",
+        "DIP, costs no more, best on the validation images. *Prior alone*: the same DIP without diffusion, of all "
+        "durations and outputs that cost no more the best on the validation images.",
+        "- Not reached is not dropped: medians are over all images, and stand only where at least half reached. "
+        "Seconds to a level: what the first budget that reached it cost, DIP fit included.",
         "- PSNR rewards blur. Perceptual distance over a population is not part of this table.",
     ]
     return "\n".join(lines)
@@ -143,9 +147,9 @@ def _reached(row: Mapping, metric: str, names: Sequence[str]) -> str:
     return " / ".join(f"{100 * row[f'{metric}>={name} reached']:.0f}" for name in names)
 
 
-def _median(row: Mapping, metric: str, names: Sequence[str]) -> str:
-    medians = [row[f"{metric}>={name} median"] for name in names]
-    return " / ".join("not reached" if pd.isna(m) else f"{m:g}" for m in medians)
+def _median(row: Mapping, metric: str, names: Sequence[str], of: str = "median", form: str = "g") -> str:
+    medians = [row[f"{metric}>={name} {of}"] for name in names]
+    return " / ".join("not reached" if pd.isna(m) else f"{m:{form}}" for m in medians)
 
 
 def _heading(run: Run, metric: str) -> str:
@@ -165,6 +169,8 @@ def _table(table: pd.DataFrame, run: Run) -> str:
             shown[f"% reaching {metric} {' / '.join(names)}"] = _reached(row, metric, names)
         names = list(levels(run, run.primary))
         shown[f"median NFE to {run.primary} {' / '.join(names)}"] = _median(row, run.primary, names)
+        seconds = _median(row, run.primary, names, "median seconds", ".3g")
+        shown[f"median s to {run.primary} {' / '.join(names)}"] = seconds
         for name, heading in CONTRASTS.items():
             shown[f"Δ {heading}"] = _difference(row, name)
         rows.append(shown)

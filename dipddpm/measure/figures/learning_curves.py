@@ -19,7 +19,8 @@ from dipddpm.measure.figures.canvas import (
     ticks,
     words,
 )
-from dipddpm.measure.learning import Curve, interval
+from dipddpm.measure.learning import Curve
+from dipddpm.measure.statistics import repeats_interval
 
 HEADINGS = {"reference": "reference", "treatment": "treatments", "control": "controls"}
 
@@ -39,7 +40,7 @@ def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
         look = _look(part, count[part])
         count[part] += 1
         values = curve.values[primary]
-        low, high = np.array([interval(column) for column in values.T]).T
+        low, high = np.array([repeats_interval(column) for column in values.T]).T
         xs = [curve.updates, curve.total.mean(axis=0)] if by_seconds else [curve.updates]
         for axes, x in zip(panels, xs, strict=True):
             (line,) = axes.plot(x, values.mean(axis=0), label=words(curve.arm), **look)
