@@ -17,7 +17,7 @@ from dipddpm.population.diversity import Diversity, mean_pairwise_distance
 from dipddpm.population.extrapolation import extrapolate
 from dipddpm.population.fd import Fd, between
 from dipddpm.population.floor import disjoint, floor
-from dipddpm.population.intervals import interval
+from dipddpm.population.intervals import around, interval
 from dipddpm.population.kid import Kid
 from dipddpm.population.memorisation import Memorisation, NearestRatio
 from dipddpm.population.precision_recall import Precision, Recall
@@ -209,6 +209,18 @@ def test_interval_holds_what_fresh_samples_give(metric):
     assert got == interval(metric, gaussian(300, seed=50), reference, resamples=50)
     ratio = (got.high - got.low) / (3.92 * np.std(fresh))
     assert 0.5 < ratio < 2
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_an_interval_of_few_images_leaves_out_the_resamples_of_one(n):
+    got = interval(Kid(), gaussian(n), gaussian(50, seed=1))
+    assert got.low < got.value < got.high and math.isfinite(got.high - got.low)
+
+
+def test_two_images_have_no_interval():
+    got = interval(Kid(), gaussian(2), gaussian(50, seed=1))
+    assert math.isfinite(got.value) and math.isnan(got.low) and math.isnan(got.high)
+    assert math.isnan(around(1.0, [math.nan] * 3, 2).low)
 
 
 def test_fd_infinity_recovers_what_finite_n_overstates():

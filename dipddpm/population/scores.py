@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from dipddpm.population.intervals import interval
 
 @dataclass(frozen=True)
 class Score:
-    """A value, its 95 % interval over the samples (None where resampling them is too dear), and which way is better."""
+    """A value, its 95 % interval over the samples (None where resampling them is too dear, or they are too few), and
+    which way is better."""
 
     value: float
     interval: tuple[float, float] | None
@@ -54,7 +56,8 @@ def scores(
         bounds = None
         if kind.resampled is not PopulationMetric.resampled:  # one that resamples in one pass
             around = interval(metric, samples, against)
-            value, bounds = around.value, (around.low, around.high)
+            value = around.value
+            bounds = (around.low, around.high) if math.isfinite(around.high - around.low) else None
         else:
             value = metric(samples, against)
         found[title(name, extractor, len(samples), split)] = Score(value, bounds, metric.higher_is_better)
