@@ -79,6 +79,34 @@ def test_a_difference_within_chance_is_none():
     assert row(section(dear), "dip", "Δ KID, equal seconds") == "no rival as cheap"
 
 
+def test_repeats_are_one_row_with_an_interval_over_them():
+    seeds = [
+        dataclasses.replace(population(arm, budget, kid + seed, dip=dip), repeat=seed)
+        for seed in (0, 1, 2)
+        for arm, budget, kid, dip in (("noise", 5, 2.0, 0.0), ("noise", 20, 1.0, 0.0), ("dip", 5, 1.5, 0.2))
+    ]
+    planted = run(seeds)
+    text = section(seeds)
+    table, against = text.split("Against a start from noise")
+    assert sum(line.startswith("| dip") for line in table.splitlines()) == 1
+    assert row(table, "dip", "KID") == "2.5 [0.0159, 4.98]", "Student's t over 1.5, 2.5, 3.5"
+    assert row(table, "dip", "recall") == "0.5 [0.5, 0.5]"
+    assert "over them (Student's t)" in table and "over repeats, paired" in against
+    paired = row(against, "dip", "Δ KID, equal NFE")
+    assert paired == "-0.5 [-0.5, -0.5] better (5 NFE)", "paired by repeat, the planted difference has no spread"
+    assert row(against, "dip", "Δ KID, equal seconds") == "+0.5 [+0.5, +0.5] worse (20 NFE)"
+    assert terminal(planted, frame(planted)).count("dip ") == 1
+    assert len(populations.frame(seeds)) == 9, "the raw table has every repeat"
+
+
+def test_repeats_are_paired_by_what_they_are():
+    noise = [dataclasses.replace(population("noise", 5, 1.0 + 5 * seed), repeat=seed) for seed in (0, 1)]
+    dip = dataclasses.replace(population("dip", 5, 5.9), repeat=1)
+    assert row(section([*noise, dip]), "dip", "Δ KID, equal NFE").startswith("-0.1 [-0.241, +0.0414] no difference")
+    apart = dataclasses.replace(dip, repeat=7)
+    assert row(section([*noise, apart]), "dip", "Δ KID, equal NFE") == "no rival as cheap"
+
+
 def test_populations_stand_in_the_report_and_in_a_table_of_their_own(tmp_path):
     planted = run([*PLANTED])
     table = frame(planted)
@@ -119,6 +147,7 @@ def test_scores_have_titles_intervals_and_a_limit_once_there_are_images_enough()
     class Eyes:
         name, gives_fid = "eyes", False
 
+    assert scores(copies[:2], held_out, copies, Eyes(), "train", only=["kid"])["KID-eyes@2-train"].interval is None
     few = scores(copies, held_out, copies, Eyes(), "train")
     assert few["memorisation-eyes@60-train"].value == 1, "every sample is a photograph that a prior was made of"
     assert few["FD-eyes@60-train"].interval and "FD∞-eyes-train" in few

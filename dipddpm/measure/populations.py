@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Measure, Record, Run
+from dipddpm.measure.statistics import repeats_interval
+
+
+@dataclass(frozen=True)
+class Population:
+    """One arm at one budget, a record a repeat."""
+
+    records: Sequence[Record]
+
+    @property
+    def first(self) -> Record:
+        """For everything that repeats share."""
+        return self.records[0]
+
+    @property
+    def cost(self) -> float:
+        """Seconds an image, all stages, mean over repeats."""
+        return fmean(record.cost for record in self.records)
+
+    @property
+    def measures(self) -> dict[str, dict[int, Measure]]:
+        """{title: {repeat: its measure}}, of quality alone."""
+        made: dict[str, dict[int, Measure]] = {}
+        for record in self.records:
+            for name, measure in record.measures.items():
+                if measure.kind == "quality":
+                    made.setdefault(name, {})[record.repeat] = measure
+        return made
 
 
 def of(records: Sequence[Record]) -> list[Record]:
@@ -19,7 +49,7 @@ def of(records: Sequence[Record]) -> list[Record]:
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row a population, full precision, intervals included."""
+    """One row a population and repeat, full precision, intervals included."""
     rows = []
     for r in of(records):
         row: dict[str, object] = {"group": r.group, "arm": r.arm, "leak": r.leak, "repeat": r.repeat, "nfe": r.budget}
@@ -45,15 +75,19 @@ def write(records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
 def sections(run: Run) -> list[str]:
     """Markdown: the table of each group of populations, and every honest arm against the reference arm."""
     parts = []
-    for records in _groups(run):
-        suffix = _common(records)
-        parts += [f"## {records[0].suite}, {records[0].group}"]
+    for populations in _groups(run):
+        suffix, first = _common(populations), populations[0].first
+        several = max(len(population.records) for population in populations) > 1
+        parts += [f"## {first.suite}, {first.group}"]
         parts += [f"FD is FD{suffix}, and so on."] if suffix else []
-        parts.append(_table(records, suffix).to_markdown(index=False, disable_numparse=True))
-        if contrasts := [row for r in records if (row := _against(r, records, run.reference, suffix))]:
+        parts += ["Mean of the repeats, with a 95 % interval over them (Student's t)."] if several else []
+        parts.append(_table(populations, suffix).to_markdown(index=False, disable_numparse=True))
+        contrasts = [row for p in populations if (row := _against(p, populations, run.reference, suffix))]
+        if contrasts:
+            how = "over repeats, paired" if several else "of two populations resampled apart"
             parts += [
-                f"Against a start from {run.reference}, difference with a 95 % interval (of two populations resampled "
-                "apart). Equal seconds: the best one that costs no more.",
+                f"Against a start from {run.reference}, difference with a 95 % interval ({how}). Equal seconds: the "
+                "best one that costs no more.",
                 pd.DataFrame(contrasts).to_markdown(index=False, disable_numparse=True),
             ]
     return parts
@@ -62,39 +96,45 @@ def sections(run: Run) -> list[str]:
 def brief(run: Run) -> list[str]:
     """For a terminal: the columns that have an interval."""
     parts = []
-    for records in _groups(run):
-        suffix = _common(records)
-        table = _table(records, suffix, brief=True)
+    for populations in _groups(run):
+        suffix, first = _common(populations), populations[0].first
+        table = _table(populations, suffix, brief=True)
         text = table.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
-        parts.append(f"{records[0].suite}, {records[0].group} ({suffix.lstrip('-')})\n\n{text}")
+        parts.append(f"{first.suite}, {first.group} ({suffix.lstrip('-')})\n\n{text}")
     return parts
 
 
-def _groups(run: Run) -> list[list[Record]]:
+def _groups(run: Run) -> list[list[Population]]:
     """The populations of each group, the cheapest first."""
-    together: dict[str, list[Record]] = {}
-    for record in sorted(of(run.records), key=lambda r: (r.cost, r.budget)):
-        together.setdefault(record.group, []).append(record)
-    return list(together.values())
+    together: dict[str, dict[tuple[str, int], list[Record]]] = {}
+    for record in of(run.records):
+        together.setdefault(record.group, {}).setdefault((record.arm, record.budget), []).append(record)
+    made = [[Population(records) for records in group.values()] for group in together.values()]
+    return [sorted(group, key=lambda p: (p.cost, p.first.budget)) for group in made]
 
 
-def _common(records: Sequence[Record]) -> str:
+def _common(populations: Sequence[Population]) -> str:
     """How most of the values of a group are titled, past their name."""
-    titles = Counter(_suffix(name) for r in records for name in r.measures if "@" in name)
+    titles = Counter(_suffix(name) for p in populations for r in p.records for name in r.measures if "@" in name)
     return max(titles, key=titles.__getitem__, default="")
 
 
-def _table(records: Sequence[Record], suffix: str, brief: bool = False) -> pd.DataFrame:
+def _table(populations: Sequence[Population], suffix: str, brief: bool = False) -> pd.DataFrame:
     rows = []
-    for r in records:
+    for population in populations:
+        r = population.first
         row = {"population": r.arm + (" (leaks)" if r.leak != "none" and r.budget else ""), "NFE": str(r.budget)}
-        row["s / image"] = f"{r.cost:.3f}" if r.seconds else ""
-        for name, measure in r.measures.items():
+        row["s / image"] = f"{population.cost:.3f}" if r.seconds else ""
+        for name, measures in population.measures.items():
             usual = _suffix(name) in ("", suffix) and not brief  # at other N: in the CSV
-            if measure.kind == "quality" and (measure.interval or usual):
-                row[name.removesuffix(suffix)] = _shown(measure)
+            if usual or _bounded(measures):
+                row[name.removesuffix(suffix)] = _shown(list(measures.values()))
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
+
+
+def _bounded(measures: Mapping[int, Measure]) -> bool:
+    return all(measure.interval for measure in measures.values())
 
 
 def _suffix(title: str) -> str:
@@ -105,24 +145,27 @@ def _suffix(title: str) -> str:
     return title[hyphen if hyphen > 0 else at :] if at > 0 else ""
 
 
-def _shown(measure: Measure) -> str:
-    value = f"{measure.values[0]:.3g}"
-    return value + (f" [{measure.interval[0]:.3g}, {measure.interval[1]:.3g}]" if measure.interval else "")
+def _shown(measures: Sequence[Measure]) -> str:
+    """The mean over repeats with its interval over them; a single one has that over its images, if any."""
+    values = [measure.values[0] for measure in measures]
+    bounds = repeats_interval(values) if len(values) > 1 else measures[0].interval
+    return f"{fmean(values):.3g}" + (" [{:.3g}, {:.3g}]".format(*bounds) if bounds else "")
 
 
-def _against(record: Record, every: Sequence[Record], reference: str, suffix: str) -> dict[str, str] | None:
+def _against(population: Population, every: Sequence[Population], reference: str, suffix: str) -> dict[str, str] | None:
     """A row of differences for an arm that does not leak; None for the reference itself and for what is no arm."""
+    record = population.first
     if record.arm == reference or record.leak != "none" or not record.seconds or not record.budget:
         return None
     row: dict[str, str] = {"population": record.arm, "NFE": str(record.budget)}
-    for name in (name for name, measure in record.measures.items() if measure.interval):
-        rivals = [r for r in every if r.arm == reference and r.repeat == record.repeat and name in r.measures]
-        equal = [r for r in rivals if r.budget == record.budget]
-        cheap = [r for r in rivals if r.cost <= record.cost]
-        best = min(cheap, key=lambda r: r.measures[name].values[0] * _sign(r.measures[name]), default=None)
+    for name in (name for name, measures in population.measures.items() if _bounded(measures)):
+        rivals = [p for p in every if p.first.arm == reference and _pairs(population, p, name)]
+        equal = [p for p in rivals if p.first.budget == record.budget]
+        cheap = [p for p in rivals if p.cost <= population.cost]
+        best = min(cheap, key=lambda p: fmean(_sign(m) * m.values[0] for m in p.measures[name].values()), default=None)
         short = name.removesuffix(suffix)
-        row[f"Δ {short}, equal NFE"] = _difference(record, equal[0] if equal else None, name)
-        row[f"Δ {short}, equal seconds"] = _difference(record, best, name)
+        row[f"Δ {short}, equal NFE"] = _difference(population, equal[0] if equal else None, name)
+        row[f"Δ {short}, equal seconds"] = _difference(population, best, name)
     return row
 
 
@@ -130,13 +173,23 @@ def _sign(measure: Measure) -> int:
     return -1 if measure.higher_is_better else 1
 
 
-def _difference(record: Record, rival: Record | None, name: str) -> str:
+def _pairs(population: Population, rival: Population, name: str) -> list[tuple[Measure, Measure]]:
+    """What both have of one repeat."""
+    mine, theirs = population.measures.get(name, {}), rival.measures.get(name, {})
+    return [(measure, theirs[repeat]) for repeat, measure in mine.items() if repeat in theirs]
+
+
+def _difference(population: Population, rival: Population | None, name: str) -> str:
     if rival is None:
         return "no rival as cheap"
-    a, b = record.measures[name], rival.measures[name]
-    d = a.values[0] - b.values[0]
-    below = math.hypot(a.values[0] - a.interval[0], b.interval[1] - b.values[0])
-    above = math.hypot(a.interval[1] - a.values[0], b.values[0] - b.interval[0])
-    worse = d * _sign(a) > 0
-    told = "no difference" if d - below <= 0 <= d + above else "worse" if worse else "better"
-    return f"{d:+.3g} [{d - below:+.3g}, {d + above:+.3g}] {told} ({rival.budget} NFE)"
+    pairs = _pairs(population, rival, name)
+    differences = [a.values[0] - b.values[0] for a, b in pairs]
+    a, b = pairs[0]
+    d = fmean(differences)
+    if len(pairs) > 1:
+        low, high = repeats_interval(differences)
+    else:
+        low = d - math.hypot(a.values[0] - a.interval[0], b.interval[1] - b.values[0])
+        high = d + math.hypot(a.interval[1] - a.values[0], b.values[0] - b.interval[0])
+    told = "no difference" if not (low > 0 or high < 0) else "worse" if d * _sign(a) > 0 else "better"
+    return f"{d:+.3g} [{low:+.3g}, {high:+.3g}] {told} ({rival.first.budget} NFE)"
