@@ -22,7 +22,7 @@ Hold = tuple[float, bool]
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best setting at one budget and its mean PSNR (dB) on the validation images."""
+    """The best setting at one budget and its mean PSNR (dB) on the validation images; -inf where all diverged."""
 
     setting: Setting
     validation: float
@@ -93,5 +93,7 @@ def tune(
     for setting in settings:
         x_hat, _ = restore(denoiser, observation, mu, setting, ImageRng([*seeds] * arms, x_0.device))
         results.append(Psnr()(x_hat, x_0).unflatten(0, (arms, -1)).mean(1))
-    validation, best = torch.stack(results).max(0)
+    scores = torch.stack(results)
+    # A setting that diverged is the worst, where ``max`` alone would return its NaN.
+    validation, best = scores.masked_fill(scores.isnan(), -torch.inf).max(0)
     return [Tuned(settings[i], v) for i, v in zip(best.tolist(), validation.tolist(), strict=True)]

@@ -1,6 +1,7 @@
 """The store finds by content, forgets what its code no longer says, and loses nothing to a kill."""
 
 import importlib
+import math
 import mmap
 import os
 import signal
@@ -14,7 +15,7 @@ import torch
 
 from dipddpm import fitting, sampling
 from dipddpm.dip.skip import SkipNet
-from dipddpm.measure.content import digest, source_digest, tensor_digest
+from dipddpm.measure.content import digest, own_digest, source_digest, tensor_digest
 from dipddpm.measure.files import write_text
 from dipddpm.measure.memory import PeakMemory
 from dipddpm.measure.store import Store
@@ -55,6 +56,24 @@ def test_a_damaged_entry_is_computed_again(tmp_path):
     assert not store.measured("cells", {}, [sampling], compute).fresh
 
 
+@pytest.mark.parametrize("text", [b"{}", b"null", b"[]", b'{"info": {}, "tensors": []}', b"\xff\xfe"])
+def test_an_entry_that_lacks_something_is_absent(tmp_path, text):
+    store = Store(tmp_path)
+    key = store.measured("cells", {}, [sampling], compute).key
+    (tmp_path / "cells" / f"{key}.json").write_bytes(text)
+    assert store.measured("cells", {}, [sampling], compute).fresh
+
+
+def test_a_cell_that_diverged_is_kept_as_what_it_is(tmp_path):
+    def diverged():
+        return {"psnr": [math.nan, 20.0], "validation": -math.inf, "t0": None}, {}
+
+    assert Store(tmp_path).measured("cells", {}, [sampling], diverged).fresh
+    found = Store(tmp_path).measured("cells", {}, [sampling], diverged)
+    assert not found.fresh and math.isnan(found.info["psnr"][0]) and found.info["psnr"][1] == 20.0
+    assert found.info["validation"] == -math.inf and found.info["t0"] is None
+
+
 def test_a_failure_leaves_no_entry(tmp_path):
     def fails():
         raise RuntimeError("out of memory")
@@ -77,13 +96,13 @@ def package(tmp_path, monkeypatch):
     (folder / "alone.py").write_text("def one():\n    return 1\n")
     monkeypatch.syspath_prepend(tmp_path)
 
-    def digest_now():
+    def digest_now(of=lambda name: source_digest([sys.modules[name].quarter])):
         for name in [n for n in sys.modules if n.startswith("planted_package")]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        for cached in ("_tree", "_code", "_imports"):
+        for cached in ("_source", "_tree", "_code", "_imports"):
             getattr(importlib.import_module("dipddpm.measure.content"), cached).cache_clear()
-        return source_digest([importlib.import_module("planted_package.top").quarter])
+        return of(importlib.import_module("planted_package.top").__name__)
 
     return folder, digest_now
 
@@ -97,6 +116,15 @@ def test_source_digest_follows_imports_and_ignores_words(package):
     assert now() == before, "a module that is not imported counts"
     (folder / "base.py").write_text("def half(x):\n    return x / 3\n")
     assert now() != before, "a change of the code kept old results"
+
+
+def test_the_code_of_a_suite_is_not_that_of_what_it_measures(package):
+    folder, now = package
+    before = now(own_digest)
+    (folder / "base.py").write_text("def half(x):\n    return x / 3\n")
+    assert now(own_digest) == before
+    (folder / "top.py").write_text("def quarter(x):\n    return x / 4\n")
+    assert now(own_digest) != before
 
 
 def test_the_code_of_a_fit_is_not_that_of_a_table():

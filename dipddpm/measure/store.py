@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dipddpm.measure.content import digest, source_digest
-from dipddpm.measure.files import write_atomically, write_json
+from dipddpm.measure.files import write_atomically, write_text
 from dipddpm.measure.machine import machine
 from dipddpm.measure.memory import PeakMemory
 from dipddpm.measure.timer import synchronised
@@ -107,13 +107,14 @@ class Store:
             arrays = {name: tensor.detach().cpu().contiguous() for name, tensor in entry.tensors.items()}
             write_atomically(base.with_suffix(".safetensors"), lambda partial: save_file(arrays, partial))
         text = {"info": entry.info, "config": config, "seconds": entry.seconds, "memory": entry.memory}
-        write_json(base.with_suffix(".json"), text | {"tensors": sorted(entry.tensors)})
+        # NaN stays NaN, which JSON has not but Python reads: the score of a cell that diverged is a result too.
+        write_text(base.with_suffix(".json"), json.dumps(text | {"tensors": sorted(entry.tensors)}, indent=1))
 
     def _load(self, kind: str, key: str) -> Entry | None:
         base = self.root / kind / key
         try:
             stored = json.loads(base.with_suffix(".json").read_text())
             tensors = load_file(base.with_suffix(".safetensors"), str(self.device)) if stored["tensors"] else {}
-        except (FileNotFoundError, json.JSONDecodeError, SafetensorError):
+            return Entry(key, stored["info"], tensors, stored["seconds"], stored["memory"], fresh=False)
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError):
             return None  # absent, or damaged by something else than us: computed again
-        return Entry(key, stored["info"], tensors, stored["seconds"], stored["memory"], fresh=False)

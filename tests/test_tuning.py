@@ -1,0 +1,45 @@
+"""Tuning: the best setting on the validation images, and one that diverged is never it."""
+
+import math
+
+import pytest
+import torch
+
+from dipddpm import tuning
+from dipddpm.restore import Setting
+from dipddpm.tuning import tune
+
+
+class Observed:
+    def repeat(self, times):
+        return self
+
+
+@pytest.fixture
+def restored(monkeypatch):
+    """Restorations that are off by what a setting's ``strength`` says; strength 9 diverges in one image."""
+
+    def restore(denoiser, observation, mu, setting, rng):
+        x_hat = torch.full((len(mu), 3, 4, 4), setting.strength)
+        if setting.strength == 9:
+            x_hat[-1] = torch.nan
+        return x_hat, setting.nfe
+
+    monkeypatch.setattr(tuning, "restore", restore)
+
+
+def tuned(*strengths):
+    x_0 = torch.zeros(2, 3, 4, 4)
+    settings = [Setting(1, strength=strength) for strength in strengths]
+    (best,) = tune(None, Observed(), x_0, [x_0], settings, [0, 1])
+    return best
+
+
+def test_one_setting_that_diverged_does_not_lose_the_arm(restored):
+    for order in ((9.0, 0.5, 0.1), (0.5, 0.1, 9.0)):
+        best = tuned(*order)
+        assert best.setting.strength == 0.1 and best.validation == pytest.approx(20 - 20 * math.log10(0.5), abs=1e-3)
+
+
+def test_an_arm_that_always_diverged_is_worse_than_any_other(restored):
+    assert tuned(9.0, 9.0).validation == -math.inf
