@@ -47,6 +47,7 @@ class TheirDecoder(DeepImagePrior):
 
     name = "deepinv ConvDecoder"
     source = "deepinv.models.ConvDecoder"
+    input_noise = 0.0  # as deepinv's own DeepImagePrior
 
     def __init__(self, size=32, width=None):
         super().__init__(size, width)
