@@ -94,6 +94,10 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
             architecture(architecture_name)
     for name in (chosen.training_architecture, *chosen.generation_architectures):
         architecture(name)
+    if option("extractor") != "embedded64":
+        from dipddpm.extractors import open_extractor  # here: torch-fidelity takes seconds to import
+
+        open_extractor(option("extractor"))
     config.stash[RUN] = Run(
         title="Does a Deep Image Prior start pay for itself?",
         settings={

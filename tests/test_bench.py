@@ -41,6 +41,7 @@ def test_a_run_is_killed_resumed_and_found_again(tmp_path):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
     kept = set((tmp_path / "cache").rglob("*.json"))
     assert len(kept) >= 5
     times = {p: p.stat().st_mtime_ns for p in kept}
@@ -70,6 +71,8 @@ def test_a_run_is_killed_resumed_and_found_again(tmp_path):
         (["--denoiser", "unet:none.safetensors"], "checkpoint none.safetensors: no such file"),
         (["--axis", "dip.architecture=skipp"], "unknown DIP architecture 'skipp': choose from"),
         (["--axis", "task=deblur"], "unknown task 'deblur': choose from"),
+        (["--axis", "generation.architecture=nope"], "unknown DIP architecture 'nope': choose from"),
+        (["--extractor", "nope"], "unknown feature extractor 'nope': choose from"),
         (["--device", "abacus"], "--device 'abacus' is not available here: choose cpu, cuda or auto"),
     ],
     ids=lambda v: v[-1] if isinstance(v, list) else "",

@@ -52,10 +52,13 @@ def session(pytester, monkeypatch):
     (pytester.path / "bench").mkdir()
     suite = pytester.path / "bench" / f"bench_{pytester.path.name}.py"
 
-    def run(*options, no_reraise_ctrlc=False, **changes):
+    def bare(*options, no_reraise_ctrlc=False, **changes):
         suite.write_text(SUITE.format(**GOOD | changes))
-        arguments = ["bench", "--results", "out", "-p", "no:cacheprovider", *options]
+        arguments = ["bench", "-p", "no:cacheprovider", *options]
         return pytester.runpytest_inprocess(*arguments, no_reraise_ctrlc=no_reraise_ctrlc)
+
+    def run(*options, **changes):
+        return bare("--results", "out", *options, **changes)
 
     def promoted():
         assert run().ret == 0
@@ -64,7 +67,7 @@ def session(pytester, monkeypatch):
         assert not made.selected and made.origins and len(made.records) == 3
         assert main(["baseline", "promote", str(file), "--reason", "first", "--out", "b.json"]) == 0
 
-    run.promoted = promoted
+    run.promoted, run.bare = promoted, bare
     return run
 
 
@@ -187,6 +190,32 @@ def test_the_file_of_a_session_that_runs_is_no_whole_run(session, capsys):
     assert Run.load(Path("killed.json")).selected == "unfinished"
     assert main(["baseline", "promote", "killed.json", "--reason", "x", "--out", "c.json"]) == 2
     assert "the run is not whole (unfinished) and is no baseline" in capsys.readouterr().err
+
+
+def test_a_part_of_the_suites_leaves_the_report_of_the_whole(session):
+    Path("reports").mkdir()
+    Path("reports/leaderboard.md").write_text("of all")
+    assert session.bare("-k", "cell").ret == 0
+    assert Path("reports/leaderboard.md").read_text() == "of all"
+    assert "not the whole of the suites: -k 'cell'" in Path(".dipddpm/reports/leaderboard.md").read_text()
+    assert session.bare().ret == 0
+    assert "# planted" in Path("reports/leaderboard.md").read_text()
+
+
+def test_a_file_beside_its_folder_is_the_whole(session):
+    """Suites that are asked for by name, added to all others."""
+    (suite,) = Path("bench").glob("bench_*.py") if session().ret == 0 else ()
+    assert session(str(suite)).ret == 0
+    assert {Run.load(file).selected for file in Path("out").glob("run-*.json")} == {""}
+
+
+def test_several_processes_are_refused(session, pytester):
+    pytester.makeconftest(
+        CONFTEST.format(tests=str(ROOT / "tests")).replace("--setting", "--numprocesses").replace("'planted'", "'2'")
+    )
+    result = session("--numprocesses", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*-n: a benchmark's processes would slow each other down*"])
 
 
 def test_nan_is_1_and_named(session):

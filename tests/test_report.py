@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from planted import experiment, record, run
 
+from dipddpm.measure.contrast import samples
 from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import Measure, MeasureError, Run
 from dipddpm.measure.report import markdown, terminal, write
+from dipddpm.measure.verdict import verdict
 
 
 def test_best_first_one_row_an_arm():
@@ -118,6 +120,21 @@ def test_a_run_that_is_not_whole_says_so():
     assert "not the whole" not in markdown(made, frame(made))
     made.selected = "interrupted"
     assert "**not the whole of the suites: interrupted**" in markdown(made, frame(made))
+
+
+def test_the_p_values_of_the_csv_are_those_of_the_verdict():
+    made = experiment(+1.0, 0.5)
+    table, found = frame(made), verdict(samples(made.records), made)
+    row = table[table["arm"] == found.best.record.arm].iloc[0]
+    assert found.adjusted == pytest.approx((row["control_p_holm"], row["part_p_holm"]))
+
+
+def test_a_group_without_a_treatment_has_no_verdict():
+    made = run(
+        [record("noise", "control", np.arange(16.0)), record("dip a 10", "ablation", np.arange(16.0), family="a")]
+    )
+    for text in (markdown(made, frame(made)), terminal(made, frame(made))):
+        assert "erdict" not in text and "dip a 10" in text
 
 
 def test_every_arm_is_censored_at_the_largest_budget_of_the_grid():

@@ -169,6 +169,16 @@ def test_repeats_are_put_together():
     assert only.values["psnr"].shape == (3, 16) and only.values["psnr"].mean() == pytest.approx(x.mean() + 1)
 
 
+def test_a_repeat_that_is_missing_on_one_side_is_missing_on_both():
+    x = np.arange(16.0)
+    treated = [record("dip a 10", "treatment", x + gain, family="a", dip=0.1, repeat=r) for r, gain in ((0, 1), (2, 3))]
+    noise = [record("noise", "control", x + r, budget=1, repeat=r) for r in (0, 1, 2)]
+    every = samples(run([*treated, *noise]).records)
+    assert against_best_control(every[0], every, "psnr").difference.mean == pytest.approx((1 - 0 + 3 - 2) / 2)
+    apart = samples(run([treated[0], *noise[1:]]).records)
+    assert against_best_control(apart[0], apart, "psnr") is None
+
+
 def test_the_same_cell_twice_is_no_repeat():
     twice = [record("noise", "control", np.arange(16.0)), record("noise", "control", np.arange(16.0) + 1)]
     with pytest.raises(ValueError, match="noise at 5 is recorded twice"):

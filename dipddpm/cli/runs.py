@@ -8,11 +8,13 @@ from pathlib import Path
 from dipddpm.measure import compare
 from dipddpm.measure.baseline import device_type, load, section_for
 from dipddpm.measure.calibrate import PARTS, Calibration
+from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.figures import draw
 from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.promote import promote
 from dipddpm.measure.record import MeasureError, Run
 from dipddpm.measure.report import write
+from dipddpm.measure.session import Figures
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -53,8 +55,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     run = Run.load(args.run)
-    figures = draw(run, args.out / "figures")
-    for path in (*write(run, frame(run), args.out, figures), *figures):
+    figures = Figures(args.out / "figures")
+    key = digest([source_digest(["dipddpm.measure.figures"]), args.run.read_text()])
+    figures.add("charts", key, lambda: draw(run, figures.folder))
+    for path in (*write(run, frame(run), args.out, figures.paths), *figures.paths):
         print(f"wrote {path}")
 
 

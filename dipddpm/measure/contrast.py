@@ -18,13 +18,14 @@ class Sample:
 
     Attributes:
         record: of the first repeat, for everything that repeats share.
-        values: {metric: (repeats, items)}.
+        values: {metric: (repeats, items)}; repeats: which, in that order.
         cost: seconds an item, all stages, mean over repeats.
     """
 
     record: Record
     values: dict[str, np.ndarray]
     cost: float
+    repeats: tuple[int, ...]
 
     @property
     def plain(self) -> bool:
@@ -52,7 +53,8 @@ def samples(records: Iterable[Record]) -> list[Sample]:
             _same_items(first, other)
         metrics = [name for name, measure in first.measures.items() if measure.kind != "structure"]  # one value an item
         values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in metrics}
-        made.append(Sample(first, values, float(np.mean([m.cost for m in members]))))
+        repeats = tuple(member.repeat for member in members)
+        made.append(Sample(first, values, float(np.mean([m.cost for m in members])), repeats))
     return made
 
 
@@ -125,7 +127,11 @@ def _comparable(sample: Sample, rival: Sample) -> bool:
     return (a.suite, a.group) == (b.suite, b.group) and a.leak == b.leak == "none" and rival.cost <= sample.cost
 
 
-def _contrast(sample: Sample, rival: Sample, primary: str) -> Contrast:
+def _contrast(sample: Sample, rival: Sample, primary: str) -> Contrast | None:
+    """Over the repeats that both have: one that failed on either side is missing on both. None if there is none."""
     _same_items(sample.record, rival.record)
-    a, b = sample.values[primary], rival.values[primary]
+    shared = [repeat for repeat in sample.repeats if repeat in rival.repeats]
+    if not shared:
+        return None
+    a, b = (s.values[primary][[s.repeats.index(repeat) for repeat in shared]] for s in (sample, rival))
     return Contrast(rival, paired_difference(a, b), wilcoxon_p(a, b))

@@ -88,13 +88,18 @@ def confirm(run: Run, section: Section, reruns: Mapping[str, Callable[[], Measur
             run.records[at] = replace(record, measures={**record.measures, finding.metric: again})
 
 
-def partial(session: pytest.Session) -> str:
-    """Why a session did not run the whole of the suites that it was pointed at; "" if it did."""
-    option = session.config.getoption
-    why = [arg for arg in session.config.args if "::" in arg or Path(arg.split("::")[0]).is_file()]
+def selection(config: pytest.Config) -> str:
+    """Why a session does not run the whole of the suites that it was pointed at; "" if it does."""
+    option, folders = config.getoption, [Path(arg).resolve() for arg in config.args if Path(arg).is_dir()]
+    files = {arg: Path(arg.split("::")[0]) for arg in config.args}
+    why = [arg for arg, file in files.items() if file.is_file() and file.resolve().parent not in folders]
     why += [f"-{name} {option(long)!r}" for name, long in (("k", "keyword"), ("m", "markexpr")) if option(long, None)]
     others = ("lf", "deselect", "ignore", "ignore_glob", "collectonly")
     why += [f"--{name.replace('_', '-')}" for name in others if option(name, None)]
-    if session.shouldstop or session.shouldfail:
-        why.append("stopped early")
     return " ".join(why)
+
+
+def partial(session: pytest.Session) -> str:
+    """Why a session did not run the whole of the suites that it was pointed at; "" if it did."""
+    early = ["stopped early"] if session.shouldstop or session.shouldfail else []
+    return " ".join(part for part in (selection(session.config), *early) if part)

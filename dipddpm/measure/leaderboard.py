@@ -26,9 +26,13 @@ def frame(run: Run) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     table = pd.DataFrame(rows)
-    table["control_p_holm"] = float("nan")
-    for _, members in table[table["control_p"].notna()].groupby("group"):
-        table.loc[members.index, "control_p_holm"] = holm(members["control_p"].tolist())
+    table[["control_p_holm", "part_p_holm"]] = float("nan")
+    for _, members in table[table["control_p"].notna()].groupby("group"):  # one family a group, that of its verdict
+        tried = [
+            (i, name) for name in ("control", "part") for i in members.index if pd.notna(members.at[i, f"{name}_p"])
+        ]
+        for (i, name), p in zip(tried, holm([members.at[i, f"{name}_p"] for i, name in tried]), strict=True):
+            table.at[i, f"{name}_p_holm"] = p
     higher = every[0].record.measures[run.primary].higher_is_better
     table["leaks"] = table["leak"] != "none"
     order = {group: position for position, group in enumerate(dict.fromkeys(table["group"]))}

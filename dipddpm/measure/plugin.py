@@ -16,7 +16,7 @@ import pytest
 
 from dipddpm.measure.baseline import key_of
 from dipddpm.measure.content import digest, own_digest, read_sources, source_digest
-from dipddpm.measure.gate import GATE, Gate, partial
+from dipddpm.measure.gate import GATE, Gate, partial, selection
 from dipddpm.measure.growth import SUITE as GROWTH
 from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record, Run
@@ -31,7 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dipddpm", "dipddpm: does a DIP start pay for itself?")
     group.addoption(
         "--results", type=Path, metavar="DIR",
-        help="folder for the raw run and its report (default: .dipddpm/runs and reports)",
+        help="folder for the raw run and its report (default: .dipddpm/runs and reports; .dipddpm/reports for a "
+        "part of the suites, as -k selects it)",
     )  # fmt: skip
     group.addoption(
         "--cache", type=Path, metavar="DIR", default=Path(".dipddpm/cache"),
@@ -100,14 +101,18 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        raise pytest.UsageError("-n: a benchmark's processes would slow each other down; leave it out")
     results = config.getoption("results")
+    # reports/ is of whole runs: a table of one task would take the place of that of all
+    reports = results or Path(".dipddpm/reports" if selection(config) else "reports")
     stamp = time.strftime("%Y%m%d-%H%M%S")
     config.stash[RUN_FILE] = (results or Path(".dipddpm/runs")) / f"run-{stamp}.json"
-    config.stash[FIGURES] = Figures((results or Path("reports")) / "figures")
+    config.stash[FIGURES] = Figures(reports / "figures")
     config.stash[RERUNS] = {}
     baseline = config.getoption("baseline")
     if baseline and not config.getoption("collectonly"):
-        config.stash[GATE] = Gate(baseline, results or Path("reports"), config.getoption("dedicated"))
+        config.stash[GATE] = Gate(baseline, reports, config.getoption("dedicated"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -44,12 +44,14 @@ def markdown(run: Run, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str
         parts.append(f"## {group}")
         if not honest.empty:
             members = [s for s in every if s.record.group == group]
-            parts += [sentence(verdict(members, run), run), _table(honest, run)]
+            if (honest["role"] == "treatment").any():
+                parts.append(sentence(verdict(members, run), run))
+            parts.append(_table(honest, run))
             if durations := _durations(members, run):
                 parts += [f"{run.primary.upper()} by duration of the first stage, alone → with the second:", durations]
         if not leaking.empty:
-            parts += ["Rows that saw the photograph. They bound what is possible; no claim rests on them.",
-                      _table(leaking, run)]  # fmt: skip
+            parts += ["Rows that saw the photograph: what the same procedure makes of it. No claim rests on them, and "
+                      "another procedure may do better without.", _table(leaking, run)]  # fmt: skip
         parts += [f"![{figure.stem}]({figure.as_posix()})" for figure in figures if figure.stem.endswith(f"-{group}")]
     parts += generated + taught
     for suite in dict.fromkeys(r.suite for r in stages):
@@ -80,7 +82,7 @@ def terminal(run: Run, table: pd.DataFrame) -> str:
         )
         text = shown.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
         parts.append(f"{group}\n\n{text}")
-        if (rows["leak"] == "none").any():
+        if ((rows["leak"] == "none") & (rows["role"] == "treatment")).any():
             members = [s for s in every if s.record.group == group]
             parts.append(sentence(verdict(members, run), run).replace("**", ""))
     return "\n\n".join([*parts, *generated, *taught])
@@ -128,6 +130,8 @@ def _preamble(run: Run) -> str:
         "durations and outputs that cost no more the best on the validation images.",
         "- Not reached is not dropped: medians are over all images, and stand only where at least half reached. "
         "Seconds to a level: what the first budget that reached it cost, DIP fit included.",
+        f"- *{run.reference}-{run.margin:g}*: {run.margin:g} less than {run.reference} reaches at the largest budget "
+        "that all arms have. Arms and settings are explained in bench/PROTOCOL.md.",
         "- PSNR rewards blur. Perceptual distance over a population is not part of this table.",
     ]
     return "\n".join(lines)

@@ -144,11 +144,11 @@ def sentence(found: Verdict | None, run: Run) -> str:
         + f". n = {found.control.difference.n} images, p adjusted (Holm) for every setting tried."
     )
     if (even := found.break_even) is not None:
-        there = "gets there too" if even.reached else "does not get there with the budgets run"
-        bound = "takes fewer than" if even.reached else "may take more than"
+        text += f" One DIP iteration costs {even.rho:.2f} NFE, so that "
         text += (
-            f" One DIP iteration costs {even.rho:.2f} NFE. A start from noise {there}: "
-            f"breaking even with it {bound} {even.iterations:.0f} iterations."
+            f"noise is the cheaper way to this mean than any DIP of more than {even.iterations:.0f} iterations."
+            if even.reached
+            else f"the budgets run for noise buy {even.iterations:.0f} iterations; noise does not get there with them."
         )
     if found.outcome == "pays":
         text += (
