@@ -56,7 +56,8 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, groups: int, head_dim: int = 32):
         super().__init__()
-        self.heads = max(1, channels // head_dim)
+        # As near to head_dim as the channels can be shared out evenly.
+        self.heads = next(n for n in range(max(1, channels // head_dim), 0, -1) if channels % n == 0)
         self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zeroed(nn.Conv2d(channels, channels, 1))
@@ -85,11 +86,14 @@ class UNet(nn.Module):
     Args:
         size: height and width of the images, divisible by ``2 ** (len(channels) - 1)``.
         in_channels: channels of the input (3; more where a prior is concatenated).
-        channels: width at each resolution, from full size downwards.
+        channels: width at each resolution, from full size downwards; the first one even.
         blocks: residual blocks at each resolution, on the way down and again on the way up.
         attention_at: resolutions in pixels that get self-attention.
         groups: groups of every GroupNorm; divides each width.
         dropout: probability, inside each residual block.
+
+    Raises:
+        InputError: widths that the groups do not divide, or none; a size that cannot be halved that often.
     """
 
     def __init__(
@@ -103,6 +107,11 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        if not channels or channels[0] % 2 or any(c < 1 or c % groups for c in channels):
+            raise InputError(
+                f"a U-Net of channels {','.join(map(str, channels)) or 'none'}: each width must be a multiple of "
+                f"{groups} (the groups of its GroupNorm), the first one even; {4 * groups},{8 * groups} would do"
+            )
         if size % 2 ** (len(channels) - 1):
             raise InputError(f"a U-Net with {len(channels)} resolutions cannot halve {size} px that often")
         self.config: dict[str, Any] = dict(

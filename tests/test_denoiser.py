@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import dipddpm.denoisers.unet as module
@@ -13,7 +14,7 @@ from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import SHIPPED, WEAKER, save_checkpoint
 from dipddpm.errors import InputError
 from dipddpm.training import HELD_OUT_T
-from dipddpm.unet import UNet, time_embedding
+from dipddpm.unet import Attention, UNet, time_embedding
 
 FOLDER = Path(module.__file__).parent
 
@@ -39,6 +40,26 @@ def test_attention_stands_where_it_is_asked_for():
     count = sum(type(m).__name__ == "Attention" for m in UNet(attention_at=(8,)).modules())
     assert count == 3  # down, middle, up at 8 px
     assert not any(type(m).__name__ == "Attention" for m in UNet(attention_at=()).modules())
+
+
+@pytest.mark.parametrize("channels", [(20, 40), (32, 60), (), (0,), (-8, 8)])
+def test_widths_that_the_groups_do_not_divide(channels):
+    named = ",".join(map(str, channels)) or "none"
+    with pytest.raises(InputError, match=f"a U-Net of channels {named}: each width must be a multiple of 8 .*32,64"):
+        UNet(channels=channels)
+
+
+def test_an_odd_width_has_no_time_embedding():
+    with pytest.raises(InputError, match="the first one even"):
+        UNet(channels=(9, 18), groups=3)
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(8, 1), (32, 1), (64, 2), (96, 3), (128, 4), (104, 2), (200, 5)])
+def test_attention_shares_its_channels_out_evenly(channels, heads):
+    attention = Attention(channels, 8)
+    assert attention.heads == heads
+    x = torch.randn(1, channels, 2, 2)
+    assert torch.equal(attention(x), x)  # its projection begins at 0
 
 
 def test_time_embedding_is_sinusoidal():
@@ -95,6 +116,28 @@ def test_checkpoint_round_trip(tmp_path):
     assert denoiser.schedule.T == 500 and denoiser.size == 16
     assert torch.allclose(denoiser.eps(x, 7), model(x, torch.tensor([7, 7])), atol=1e-5)
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+def test_a_fingerprint_is_of_what_is_computed(tmp_path):
+    shipped = FOLDER / f"{SHIPPED}.safetensors"
+    with safe_open(shipped, "pt") as opened:
+        metadata = opened.metadata()
+    weights = load_file(shipped)
+    model = {"model": json.loads(metadata["unet"]), "T": 1000}
+
+    def known_by(weights=weights, **record):
+        save_checkpoint(tmp_path / "a.safetensors", weights, model | record)
+        return open_denoiser(f"unet:{tmp_path}/a.safetensors").fingerprint
+
+    first = open_denoiser("unet").fingerprint
+    copied = {key: weights[key] for key in sorted(weights, reverse=True)}
+    assert known_by(copied, priors="another record") == first  # another file, the same network
+    assert (tmp_path / "a.safetensors").read_bytes() != shipped.read_bytes()
+    moved = weights | {"head.2.bias": weights["head.2.bias"] + 1e-6}
+    others = [known_by(moved), known_by(T=999), known_by(injection="weights")]
+    others.append(known_by(model=model["model"] | {"groups": 4}))
+    others += [open_denoiser(f"unet:{name}").fingerprint for name in WEAKER]
+    assert len({first, *others}) == 7
 
 
 def test_bad_checkpoints_are_named(tmp_path):

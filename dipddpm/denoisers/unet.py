@@ -35,6 +35,16 @@ def save_checkpoint(path: Path, weights: Mapping[str, Tensor], record: dict) -> 
     partial.replace(path.with_suffix(".json"))
 
 
+def fingerprint(model: UNet, T: int, injection: str) -> str:
+    """Hash of the weights by value and of all else that decides the output: the same for every copy of a checkpoint,
+    whatever order its file has them in."""
+    sha = hashlib.sha256(json.dumps([model.config, T, injection], sort_keys=True).encode())
+    for name, weight in sorted(model.state_dict().items()):
+        sha.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        sha.update(weight.cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
 class UNetDenoiser(Denoiser):
     """A checkpoint written by ``dipddpm train``: a file, or one of the shipped ones, ``reference`` unless named.
 
@@ -70,8 +80,8 @@ class UNetDenoiser(Denoiser):
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
             raise InputError(f"checkpoint {path}: shapes differ from its U-Net {config}: {first}") from error
-        fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        self._take(model, Schedule.linear(int(metadata["T"])), made, fingerprint, device)
+        T = int(metadata["T"])
+        self._take(model, Schedule.linear(T), made, fingerprint(model, T, made), device)
 
     @classmethod
     def of(
