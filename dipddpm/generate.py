@@ -93,7 +93,7 @@ def generate(
 
     Raises:
         InputError: the folder holds images of another configuration, or other files; a prior that is missing,
-            without a name, or of no use.
+            without a name, or of no use; a setting that the denoiser's schedule has no room for.
     """
     if count < 1 or batch < 1 or not 0 <= worker[0] < worker[1]:
         raise InputError(
@@ -101,9 +101,10 @@ def generate(
         )
     clock = ChargedClock(clock)
     _check_prior(setting, mu, prior)
+    setting.check(denoiser.schedule)
     config = {"denoiser": denoiser.fingerprint, "size": denoiser.size, "prior": prior, "seed": seed}
     _claim(folder, config | asdict(setting), alone=worker[1] == 1)
-    covered = _covered(folder, count)
+    covered, written = _covered(folder, count), 0
     with tqdm(
         total=count, initial=sum(covered), unit="image", mininterval=2, dynamic_ncols=True, file=sys.stderr,
         disable=not progress,
@@ -115,8 +116,11 @@ def generate(
             facts = {"seconds": repr(clock() - started), "nfe": str(nfe)}
             path = folder / f"images-{indices.start:08d}-{indices.stop:08d}.safetensors"
             _write(path, partial(save_file, {"images": images}, metadata=facts))
+            written += len(indices)
             bar.update(len(indices))
-    return GeneratedImages(folder, count if worker[1] == 1 else None)
+    there = GeneratedImages(folder, count if worker[1] == 1 else None)
+    there.written = written
+    return there
 
 
 def _check_prior(setting: Setting, mu: Mu | None, prior: str) -> None:
@@ -207,6 +211,7 @@ class GeneratedImages(Dataset):
     Attributes:
         config: how they were made.
         seconds: wall-clock of the sampling, over all runs that made them, priors excluded; nfe: evaluations an image.
+        written: images that the call of :func:`generate` wrote which gave these.
 
     Raises:
         InputError: no such folder, or fewer images in it.
@@ -215,7 +220,7 @@ class GeneratedImages(Dataset):
     def __init__(self, folder: Path, count: int | None = None):
         self.config = _manifest(folder)
         self._where: list[tuple[Path, int]] = []
-        self.seconds, self.nfe = 0.0, 0
+        self.seconds, self.nfe, self.written = 0.0, 0, 0
         self._open: tuple[Path, Tensor] | None = None
         for indices, path, facts in _shards(folder):
             new = [(path, i - indices.start) for i in indices if i >= len(self._where)]

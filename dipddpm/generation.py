@@ -70,8 +70,8 @@ def generation_arms(architectures: Sequence[str], iterations: Sequence[int]) -> 
     ]
 
 
-def generation_cells(profile: Profile) -> list[tuple[Arm, int, int | None]]:
-    """(arm, network evaluations, t0) of every population that a profile asks for.
+def generation_cells(profile: Profile, T: int = 1000) -> list[tuple[Arm, int, int | None]]:
+    """(arm, network evaluations, t0) of every population that a profile asks for and ``T`` steps have room for.
 
     Noise runs at further budgets, which the price of a DIP would buy it. The photographs and the longest DIPs are
     populations themselves (0 evaluations): the floor, and what the diffusion adds to.
@@ -79,11 +79,13 @@ def generation_cells(profile: Profile) -> list[tuple[Arm, int, int | None]]:
     listed: list[tuple[Arm, int, int | None]] = []
     for arm in generation_arms(profile.generation_architectures, profile.generation_iterations):
         if arm.way == "none":
-            listed += [(arm, n, None) for n in (*profile.generation_budgets, *profile.generation_noise_budgets)]
+            budgets = (*profile.generation_budgets, *profile.generation_noise_budgets)
+            listed += [(arm, n, None) for n in budgets if n <= T]
             continue
         if arm.prior == "oracle" or (arm.prior == "dip" and arm.iterations == max(profile.generation_iterations)):
             listed.append((arm, 0, None))
-        listed += [(arm, n, t0) for t0 in profile.generation_t0s for n in profile.generation_budgets if n <= t0 + 1]
+        t0s = [t0 for t0 in profile.generation_t0s if t0 < T]
+        listed += [(arm, n, t0) for t0 in t0s for n in profile.generation_budgets if n <= t0 + 1]
     return listed
 
 
@@ -233,7 +235,11 @@ class Generation:
             draw: which sample of each prior; the noise of another draw is other noise.
             count: the first so many images; None for all.
             run: calls the sampling, once, if it is not found.
+
+        Raises:
+            InputError: a setting that the denoiser's schedule has no room for, said before a DIP is fitted.
         """
+        setting.check(self.denoiser.schedule)
         count = self.count if count is None else count
         mu = self.mu(arm, range(count))
         seed = seed_for(self.seed, draw) if draw else self.seed

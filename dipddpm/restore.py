@@ -16,6 +16,7 @@ from dipddpm.injection import Injection, check_trained_for, injection
 from dipddpm.metrics import metrics
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS, sample_ddim
+from dipddpm.schedule import Schedule
 from dipddpm.tasks import Observation
 
 
@@ -28,10 +29,13 @@ class Setting:
         injection: how the prior enters.
         t0: the step it enters at.
         sampler: ``ddim``, ``ddpm`` or ``dpmpp_2m``.
-        eta: of DDIM: 0 deterministic, 1 ancestral.
+        eta: of DDIM: 0 deterministic, 1 ancestral; 0 for the other samplers, which take none.
         travel: passes over each step (time travel); divides ``nfe``.
         strength: of the proximal data consistency, where y is noisy.
         held: the predicted x_0 is held to y at every step; without it y has its say only at the start.
+
+    Raises:
+        InputError: evaluations that cannot be shared out, or an eta that the sampler cannot have.
     """
 
     nfe: int
@@ -46,6 +50,15 @@ class Setting:
     def __post_init__(self) -> None:
         if self.nfe % self.travel:
             raise InputError(f"{self.nfe} evaluations cannot be shared out over {self.travel} passes")
+        if not 0 <= self.eta <= 1:
+            raise InputError(f"eta goes from 0 (deterministic) to 1 (ancestral), got {self.eta:g}")
+        if self.eta and self.sampler != "ddim":
+            raise InputError(f"eta {self.eta:g} is for the sampler ddim: {self.sampler} takes none")
+
+    def check(self, schedule: Schedule) -> None:
+        """Raise InputError unless ``t0`` is a step of the schedule and the evaluations fit below it."""
+        if self.nfe:
+            schedule.steps(self.nfe // self.travel, self.t0 if injection(self.injection).uses_mu else None)
 
 
 class Counted:
@@ -70,12 +83,17 @@ def restore(
 
     Returns:
         x_hat (N, 3, H, W) in [-1, 1], and the network evaluations an image that it took.
+
+    Raises:
+        InputError: no evaluations and no prior; a setting that the schedule has no room for; a denoiser that was
+            trained for another way in.
     """
     if setting.nfe == 0:
         if mu is None:
             raise InputError("0 evaluations leave nothing to answer with: there is no prior")
         return observation.consistent(mu).clamp(-1, 1), 0
     check_trained_for(denoiser.injection, setting.injection, "the denoiser")
+    setting.check(denoiser.schedule)
 
     def sample(images: slice) -> tuple[Tensor, int]:
         with rng.attempt(images) as own:

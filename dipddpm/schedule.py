@@ -93,11 +93,11 @@ class Schedule:
         "Trailing" spacing (Lin et al. 2305.08891, section 3.3): the last visited step jumps to the clean image.
 
         Raises:
-            InputError: more steps than there are times between ``t_start`` and 0, or none.
+            InputError: ``t_start`` is no step of the schedule, or more steps than there are from it to 0, or none.
         """
         t_start = self.T - 1 if t_start is None else t_start
         if not 0 <= t_start < self.T:
-            raise InputError(f"t_start must lie in 0..{self.T - 1}, got {t_start}")
+            raise InputError(f"t0 must be one of the {self.T} steps 0..{self.T - 1} of the schedule, got {t_start}")
         if not 1 <= count <= t_start + 1:
-            raise InputError(f"{count} steps do not fit below t_start={t_start}: choose 1..{t_start + 1}")
+            raise InputError(f"{count} steps do not fit below t0={t_start}: choose 1..{t_start + 1}")
         return [round((t_start + 1) * (count - i) / count) - 1 for i in range(count)]

@@ -17,12 +17,16 @@ from dipddpm.arms import Arm
 from dipddpm.cli import main
 from dipddpm.data import open_dataset, to_float
 from dipddpm.denoisers import open_denoiser
+from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.errors import InputError
 from dipddpm.generate import GeneratedImages, generate, sample_images
-from dipddpm.generation import Generation, generation_arms
+from dipddpm.generation import Generation, generation_arms, generation_cells
 from dipddpm.measure.store import Store
+from dipddpm.profiles import profile
 from dipddpm.restore import Setting
 from dipddpm.rng import ImageRng, seed_for
+from dipddpm.schedule import Schedule
+from dipddpm.unet import UNet
 
 NOISE = Setting(2, held=False)
 START = Setting(2, "start", 300, held=False)
@@ -96,8 +100,9 @@ def test_a_start_is_the_noised_prior(denoiser, photographs):
 def test_workers_share_a_folder(denoiser, tmp_path):
     whole = run(denoiser, tmp_path / "whole", batch=4)
     owed = run(denoiser, tmp_path / "shared", batch=4, worker=(1, 2))
-    assert len(owed) == 0  # the first shard is another worker's
-    run(denoiser, tmp_path / "shared", batch=4, worker=(0, 2))
+    assert len(owed) == 0 and owed.written == 4  # the first shard is another worker's
+    assert run(denoiser, tmp_path / "shared", batch=4, worker=(0, 2)).written == 6
+    assert run(denoiser, tmp_path / "shared", batch=4).written == 0
     assert_same(whole, GeneratedImages(tmp_path / "shared", 10))
 
 
@@ -171,6 +176,9 @@ def test_a_refused_setting_leaves_the_folder_free(denoiser, tmp_path):
         ({"mu": id, "prior": "p"}, "'none' at 2 evaluations takes no prior"),
         ({"setting": Setting(0)}, "'none' at 0 evaluations takes a prior"),
         ({"setting": Setting(2, "start"), "mu": id, "prior": "p"}, "needs t0"),
+        ({"setting": Setting(2, "start", 1000), "mu": id, "prior": "p"}, "t0 must be one of the 1000 steps"),
+        ({"setting": Setting(9, "start", 7), "mu": id, "prior": "p"}, "9 steps do not fit below t0=7: choose 1..8"),
+        ({"setting": Setting(-1)}, "-1 steps do not fit"),
         ({"count": 0}, "a count and a batch from 1"),
         ({"worker": (2, 2)}, "worker i of n"),
     ],
@@ -179,6 +187,38 @@ def test_what_does_not_go_together(denoiser, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         run(denoiser, tmp_path, **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eta": 7.0}, "eta goes from 0 .deterministic. to 1 .ancestral., got 7"),
+        ({"eta": -0.1}, "got -0.1"),
+        ({"eta": float("nan")}, "got nan"),
+        ({"eta": 0.5, "sampler": "ddpm"}, "eta 0.5 is for the sampler ddim: ddpm takes none"),
+        ({"eta": 1.0, "sampler": "dpmpp_2m"}, "eta 1 is for the sampler ddim: dpmpp_2m takes none"),
+    ],
+)
+def test_an_eta_that_no_sampler_has(options, message):
+    with pytest.raises(InputError, match=message):
+        Setting(2, **options)
+
+
+def test_a_short_schedule_has_populations_of_its_own(photographs, cache, monkeypatch):
+    short = UNetDenoiser.of(UNet(channels=(8, 16)), Schedule.linear(100), "none", "short", "cpu")
+    cells = generation_cells(profile("full").override(["generation.t0=60,99,100,450"]), T=100)
+    assert {t0 for _, _, t0 in cells} == {None, 60, 99} and max(nfe for _, nfe, _ in cells) == 100
+    assert {t0 for _, _, t0 in generation_cells(profile("full"))} == {None, *profile("full").generation_t0s}
+    images, nfe = sample_images(short, range(2), Setting(2, "start", 99), photographs[:2])
+    assert len(images) == 2 and nfe == 2
+    with pytest.raises(InputError, match=r"t0 must be one of the 100 steps 0\.\.99 of the schedule, got 100"):
+        sample_images(short, range(2), Setting(2, "start", 100), photographs[:2])
+    monkeypatch.setattr(generation_module, "fit_in_batches", None)  # called, it would fail
+    generation = make(short, cache / "short")
+    with pytest.raises(InputError, match="t0 must be one of the 100 steps"):
+        generation.sample(DIP, generation.setting(DIP, 2, 450))
+    with pytest.raises(InputError, match="101 steps do not fit below t0=99"):
+        generation.sample(Arm("noise"), generation.setting(Arm("noise"), 101))
 
 
 def test_reading_back_as_a_dataset(denoiser, tmp_path):
@@ -294,9 +334,18 @@ def test_the_command_line(tmp_path, capsys):
         (["--t0", "5"], "--t0 and --nfe 0 need a prior"),
         ([*prior, "--prior", "nope"], "unknown prior 'nope'"),
         (["--nfe", "3", "--out", str(tmp_path / "a")], "nfe 2, not 3"),
+        (["--eta", "7"], "eta goes from 0 (deterministic) to 1 (ancestral), got 7"),
+        (["--eta", "0.5", "--sampler", "ddpm"], "eta 0.5 is for the sampler ddim: ddpm takes none"),
+        ([*prior, "--prior", "dip", "--t0", "1000"], "t0 must be one of the 1000 steps 0..999 of the schedule"),
     ):
         assert main([*common, "--out", str(tmp_path / "c"), *wrong]) == 2
         assert message in capsys.readouterr().err
+    worker = [*common, "--batch", "1", "--out", str(tmp_path / "w"), "--worker"]
+    capsys.readouterr()
+    for i, wrote in (("1/2", 2), ("1/2", 0)):
+        assert main([*worker, i]) == 0
+        said = f"{tmp_path / 'w'}: worker 1/2 wrote {wrote} images, its share of the 4 is there"
+        assert capsys.readouterr().out.strip() == said
     with pytest.raises(SystemExit):
         main([*common, "--out", str(tmp_path), "--worker", "5"])
     assert "write I/N, such as 0/4" in capsys.readouterr().err

@@ -37,6 +37,12 @@ def test_start_has_the_forward_marginal():
     assert x_t.std().item() == pytest.approx((1 - SCHEDULE.abar(300)) ** 0.5, abs=0.01)
 
 
+def test_steps_to_enter_at_lie_in_the_schedule():
+    for way in map(injection, injections()):
+        assert all(0 <= t0 < 100 for t0 in way.t0s(Schedule.linear(100), 0.2, [25, 75, 200, 450]))
+    assert injection("start").t0s(Schedule.linear(100), 0.2, [25, 75, 100, 450]) == [25, 75]
+
+
 @pytest.mark.parametrize("t0", [30, 97, 258, 475, 900])
 def test_blend_equals_start_at_its_t0(t0):
     mu = torch.rand(2, *SHAPE) * 2 - 1

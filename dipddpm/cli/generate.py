@@ -81,6 +81,10 @@ def _generate(args: argparse.Namespace) -> None:
             denoiser, args.count, args.out, Setting(args.nfe, sampler=args.sampler, eta=args.eta, held=False),
             seed=args.seed, batch=args.batch, worker=args.worker, device=args.device, clock=synchronised,
         )  # fmt: skip
+    i, n = args.worker
+    if n > 1:
+        print(f"{args.out}: worker {i}/{n} wrote {images.written} images, its share of the {args.count} is there")
+        return
     each = images.seconds / max(1, len(images))
     print(f"{args.out} holds {len(images)} images, {images.nfe} evaluations and {each:.3g} s of sampling each")
 

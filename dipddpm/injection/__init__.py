@@ -27,6 +27,7 @@ class Injection(ABC):
         uses_mu: the reverse diffusion needs the prior.
         trained: a network is trained for it, so that it is no choice of an arm that runs a given network.
         sees_mu: what the network is shown depends on the prior, so that no other way in can use that network.
+        initialises: :meth:`initialise` changes the weights that training begins with.
         channels: of the network's input.
     """
 
@@ -34,6 +35,7 @@ class Injection(ABC):
     uses_mu: ClassVar[bool] = True
     trained: ClassVar[bool] = False
     sees_mu: ClassVar[bool] = False
+    initialises: ClassVar[bool] = False
     channels: ClassVar[int] = 3
 
     def start(
@@ -100,4 +102,10 @@ def check_trained_for(made: str, wanted: str, what: str) -> None:
         InputError: the two show the network different things.
     """
     if made != wanted and (injection(made).sees_mu or injection(wanted).sees_mu):
-        raise InputError(f"{what} was trained with injection {made!r}: it cannot serve {wanted!r}")
+        fix = f"train one for it (dipddpm train --injection {wanted})"
+        if injection(made).sees_mu:
+            fix = (
+                f"restore with it in Python, from priors made as those of its training: "
+                f"UNetDenoiser(FILE, way={made!r}) and Setting(NFE, {made!r})"
+            )
+        raise InputError(f"{what} was trained with injection {made!r}: it cannot serve {wanted!r}; {fix}")

@@ -27,4 +27,4 @@ class Start(Injection):
         return schedule.q_sample(mu, torch.full((len(mu),), t0), rng.randn(*shape)), t0
 
     def t0s(self, schedule: Schedule, sigma: float, grid: Sequence[int]) -> list[int]:
-        return list(grid)
+        return [t0 for t0 in grid if t0 < schedule.T]

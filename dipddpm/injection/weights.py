@@ -28,6 +28,7 @@ class Weights(Injection):
     name = "weights"
     uses_mu = False
     trained: ClassVar[bool] = True
+    initialises: ClassVar[bool] = True
 
     def initialise(
         self, model: nn.Module, observation: Observation, schedule: Schedule, rng: ImageRng, iterations: int
