@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dipddpm import dip, priors, tasks
 from dipddpm.data import Split, open_dataset, to_uint8
-from dipddpm.denoisers.unet import UNetDenoiser
+from dipddpm.denoisers.unet import UNetDenoiser, fingerprint
 from dipddpm.experiment import Experiment
 from dipddpm.fits import recipe
 from dipddpm.injection import Injection, injection, weights
@@ -116,8 +116,9 @@ class TrainingRuns:
         """What decides the weights of an arm. Neither prior nor task do where it uses none."""
         made = self.prior_set(task, learner, "train")
         given = {"learner": learner.name, "recipe": asdict(recipe), "unet": self.config, "T": self.schedule.T}
-        if learner.way == "weights":
-            given |= {"task": task, "iterations": self.profile.training_iterations}
+        if injection(learner.way).initialises:
+            fitted_with = self.experiment.seeds["validation"]
+            given |= {"task": task, "iterations": self.profile.training_iterations, "fitted with": fitted_with}
         return given | {"images": self._trained_on(), "priors": made.record() if made else None}
 
     def _trained_on(self) -> str:
@@ -146,7 +147,7 @@ class TrainingRuns:
             before = self.trained(task, learner, self.checkpoints[at - 1]) if updates else None
             model = initial_network(self.config, self.experiment.seed, way.channels).to(self.device)
             clock, seconds = self.experiment.clock, before.info["prior"] if before else 0.0
-            if not before and learner.way == "weights":
+            if not before and way.initialises:
                 self._warm_up(model)
                 started = clock()
                 self._initialise(model, task, learner, way)
@@ -195,5 +196,5 @@ class TrainingRuns:
         weights = {name.removeprefix("ema."): v for name, v in tensors.items() if name.startswith("ema.")}
         model = UNet(**{**self.config, "in_channels": injection(learner.way).channels})
         model.load_state_dict(weights)
-        content = hashlib.sha256(b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights)))
-        return UNetDenoiser.of(model, self.schedule, learner.way, content.hexdigest()[:16], self.device)
+        known_by = fingerprint(model, self.schedule.T, learner.way)
+        return UNetDenoiser.of(model, self.schedule, learner.way, known_by, self.device)

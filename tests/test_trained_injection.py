@@ -3,16 +3,23 @@
 import pytest
 import torch
 
+from dipddpm.cli import main
+from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser, save_checkpoint
 from dipddpm.errors import InputError
+from dipddpm.experiment import Experiment
 from dipddpm.injection import injection, injections
+from dipddpm.measure.store import Store
 from dipddpm.priors import priors
+from dipddpm.priorset import PriorRecipe, make_priors, observe
+from dipddpm.profiles import profile
 from dipddpm.restore import Counted, Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
+from dipddpm.training_runs import NONE, Learner, TrainingRuns
 from dipddpm.updates import Recipe, Training, ddpm_loss, draw_batch, initial_network
 
 SCHEDULE, SHAPE, N = Schedule.linear(), (3, 16, 16), 3
@@ -150,7 +157,11 @@ def checkpoint(path, name, channels):
 def test_a_checkpoint_serves_the_way_in_that_it_was_trained_for(tmp_path):
     residual = checkpoint(tmp_path / "residual.safetensors", "residual", 3)
     assert UNetDenoiser(str(residual), way="residual").injection == "residual"
-    with pytest.raises(InputError, match=r"residual\.safetensors was trained with injection 'residual'.* serve 'none'"):
+    with pytest.raises(
+        InputError,
+        match=r"residual\.safetensors was trained with injection 'residual'.* serve 'none'; restore with it in Python, "
+        r"from priors made as those of its training: UNetDenoiser\(FILE, way='residual'\) and Setting\(NFE, 'resid",
+    ):
         open_denoiser(f"unet:{residual}")
     with pytest.raises(InputError, match=r"trained with injection 'residual'.* serve 'concat'"):
         UNetDenoiser(str(residual), way="concat")
@@ -161,10 +172,44 @@ def test_a_checkpoint_serves_the_way_in_that_it_was_trained_for(tmp_path):
         UNetDenoiser(str(wrong), way="concat")
 
 
+@pytest.mark.parametrize("name", [n for n in TRAINED if injections()[n].sees_mu])
+def test_a_checkpoint_of_the_command_restores_as_its_error_says(name, tmp_path, capsys):
+    made = tmp_path / "made.safetensors"
+    command = "train --steps 2 --batch 4 --size 16 --channels 8 --held-out 2 --device cpu --prior pinv --task inpaint"
+    assert main([*command.split(), "--injection", name, "--out", str(made), "--cache", str(tmp_path)]) == 0
+    assert main(["generate", "--denoiser", f"unet:{made}", "--count", "2", "--out", str(tmp_path / "x")]) == 2
+    assert f"UNetDenoiser(FILE, way={name!r}) and Setting(NFE, {name!r})" in capsys.readouterr().err
+    pixels = open_dataset("photo-patches", size=16).sample("test", N)
+    mu = make_priors(pixels, PriorRecipe("pinv", "inpaint"), Store(tmp_path).measured).mu
+    denoiser, observation = UNetDenoiser(str(made), way=name), observe(pixels, "inpaint", 0, "cpu")
+    x_hat, nfe = restore(denoiser, observation, mu, Setting(3, name), ImageRng(range(N)))
+    assert x_hat.shape == (N, *SHAPE) and x_hat.isfinite().all() and nfe == 3
+
+
+def test_initial_weights_belong_to_the_seed_of_their_observations(tmp_path):
+    small = profile("smoke").override(
+        ["training.images=4", "training.channels=8", "training.updates=1", "training.dip.iterations=2"]
+    )
+
+    class Denoiser:
+        size, schedule, fingerprint = 16, SCHEDULE, ""
+
+    def begun(learner, tuning_seed):
+        dataset, memo = open_dataset("photo-patches", size=16), Store(tmp_path).measured
+        made = Experiment(small, dataset, Denoiser(), memo, seed=1, tuning_seed=tuning_seed)
+        return TrainingRuns(made).trained("inpaint", learner, 0)
+
+    for prior in ("dip", "other"):
+        first, second = (begun(Learner("weights", prior), tuning_seed) for tuning_seed in (0, 1))
+        assert second.fresh and not torch.equal(first.tensors["model.stem.weight"], second.tensors["model.stem.weight"])
+        assert not begun(Learner("weights", prior), 1).fresh
+    assert begun(NONE, 0).key == begun(NONE, 1).key  # which fits nothing
+
+
 def test_a_network_is_not_run_with_another_way_in():
     denoiser = UNetDenoiser.of(loud(), SCHEDULE, "none", "", "cpu")
     observation = task("inpaint").observe(images(), ImageRng(range(N)))
-    with pytest.raises(InputError, match="the denoiser was trained with injection 'none': it cannot serve 'residual'"):
+    with pytest.raises(InputError, match=r"'none': it cannot serve 'residual'; train one for it \(dipddpm train --inj"):
         restore(denoiser, observation, images(1), Setting(2, "residual", 999), ImageRng(range(N)))
     with pytest.raises(InputError, match="injection 'concat' feeds 6 channels, the network takes 3"):
         Training(loud(), SCHEDULE, Recipe(1), injection("concat"))
