@@ -45,6 +45,15 @@ class Processes:
         """This process's slice of a batch (N, ...)."""
         return batch.chunk(self.count)[self.rank] if self.count > 1 else batch
 
+    def share_weights(self, model: nn.Module) -> None:
+        """Give every process the parameters and buffers of the first."""
+        if self.count == 1:
+            return
+        for value in model.state_dict().values():
+            theirs = value.contiguous()
+            dist.broadcast(theirs, 0)
+            value.copy_(theirs)
+
     def average(self, model: nn.Module, loss: Tensor) -> Tensor:
         """Replace each gradient by its mean over all processes; the mean loss.
 

@@ -18,7 +18,8 @@ from dipddpm.data import Dataset, Split
 from dipddpm.data.folder import Folder
 from dipddpm.errors import InputError
 from dipddpm.extractors.embedded64 import SIZE, WIDTH, Embedding, prepare, save_embedding
-from dipddpm.rng import seed_for
+from dipddpm.rng import image_keys, seed_for
+from dipddpm.training import read_state, write_state
 from dipddpm.updates import learning_rate
 
 MARGIN = 4  # pixels a training image is shifted at most: the usual CIFAR augmentation
@@ -86,7 +87,8 @@ def train_extractor(
         the record: settings, loss curve, accuracy on the test split, seconds.
 
     Raises:
-        InputError: no classes, classes that differ between the splits, or a state of another run.
+        InputError: no classes, classes that differ between the splits, a loss that became NaN (the last good state
+            stays on disk), or a state that is damaged or of another run.
     """
     if dataset.size != SIZE:
         raise InputError(f"embedded64 is trained at {SIZE} px, the data set is read at {dataset.size}")
@@ -103,7 +105,9 @@ def train_extractor(
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
     settings = dict(
         epochs=epochs, batch=batch, lr=lr, weight_decay=weight_decay, seed=seed, classes=classes, images=len(images),
-        held_out=len(held_out), parameters=sum(p.numel() for p in model[0].parameters()),
+        images_hash=f"{seed_for(*image_keys(images), *names):x}", held_out=len(held_out),
+        held_out_hash=f"{seed_for(*image_keys(held_out), *held_names):x}",
+        parameters=sum(p.numel() for p in model[0].parameters()),
     )  # fmt: skip
     an_epoch = len(images) // batch
     steps = epochs * an_epoch
@@ -111,10 +115,8 @@ def train_extractor(
         raise InputError(f"{dataset.label}: {len(images)} training images do not fill one batch of {batch}")
     state_file = out.with_suffix(out.suffix + ".state")
     done, curve, seconds = 0, [], 0.0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        if json.loads(state["settings"]) != settings:
-            raise InputError(f"{state_file} belongs to a run with other settings: delete it or choose another --out")
+    state = read_state(state_file, settings)
+    if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         done, curve, seconds = state["done"], state["curve"], state["seconds"]
@@ -137,7 +139,8 @@ def train_extractor(
             losses.append(float(loss.detach()))
             bar.update()
         if not math.isfinite(sum(losses)):
-            raise InputError(f"the loss became NaN in epoch {epoch + 1}; {state_file} holds the last good state")
+            saved = f"{state_file}, of epoch {epoch}" if epoch else "none was saved yet"
+            raise InputError(f"the loss became NaN in epoch {epoch + 1}; last good state: {saved}")
         seconds = time.perf_counter() - started
         held = accuracy(model, held_out, held_targets)
         curve.append([(epoch + 1) * an_epoch, round(sum(losses) / an_epoch, 5), round(held, 4)])
@@ -146,10 +149,7 @@ def train_extractor(
             model=model.state_dict(), optimizer=optimizer.state_dict(), done=epoch + 1, curve=curve, seconds=seconds,
             settings=json.dumps(settings),
         )  # fmt: skip
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = state_file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(state_file)
+        write_state(state, state_file)
     bar.close()
     # What is saved is in half precision, so that is what the accuracy on record is measured on.
     model[0].load_state_dict({k: v.half() if v.is_floating_point() else v for k, v in model[0].state_dict().items()})

@@ -163,6 +163,8 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 class Training:
     """A network in training: weights, their average, optimiser, and ``done``, the updates behind it.
 
+    ``whole`` is False while these change: an interruption there leaves nothing to go on from.
+
     Args:
         model: moved to ``device`` and trained in place.
         way: how a prior enters; the default is the plain DDPM.
@@ -186,7 +188,7 @@ class Training:
             takes = model.config["in_channels"]
             raise InputError(f"injection {way.name!r} feeds {way.channels} channels, the network takes {takes}")
         self.device, self.schedule, self.recipe, self.way = torch.device(device), schedule, recipe, way
-        self.processes, self.done = processes, 0
+        self.processes, self.done, self.whole = processes, 0, True
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
         self.ema = EMA(model, recipe.ema_decay)
         self._optimizer = torch.optim.AdamW(
@@ -215,9 +217,11 @@ class Training:
         steps = recipe.steps if recipe.decay else 10**12
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.done, steps, recipe.lr, recipe.warmup)
+        self.whole = False
         self._optimizer.step()
         self.ema.update(self.model)
         self.done += 1
+        self.whole = True
         return value
 
     def _backward(self, batch: Batch) -> Tensor:

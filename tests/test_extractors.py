@@ -29,7 +29,7 @@ from dipddpm.population.fd import Fd
 from dipddpm.population.floor import disjoint
 from dipddpm.population.kid import Kid
 from dipddpm.population.precision_recall import Precision, Recall
-from dipddpm.training_extractor import augment, labels
+from dipddpm.training_extractor import augment, labels, train_extractor
 
 FOLDER = Path(dipddpm.__file__).parents[2] / "shared" / "cifar10-jpeg"
 
@@ -215,7 +215,28 @@ def test_train_extractor_command(colours, tmp_path, capsys):
     assert len(record["curve"]["rows"]) == 3 and record["held_out"] == 12
     assert open_extractor(f"embedded64:{tmp_path}/a.safetensors").fingerprint == record["sha256"]
     assert main([*command, str(tmp_path / "a.safetensors"), "--epochs", "4"]) == 2
-    assert "belongs to a run with other settings" in capsys.readouterr().err
+    assert "belongs to a run with other settings (epochs)" in capsys.readouterr().err
+    shutil.move(colours / "train" / "red" / "0.png", colours / "train" / "blue" / "24.png")  # the same images, in all
+    assert main([*command, str(tmp_path / "a.safetensors"), "--epochs", "3"]) == 2
+    assert "belongs to a run with other settings (images_hash)" in capsys.readouterr().err
+    (tmp_path / "a.safetensors.state").write_bytes(b"cut short")
+    assert main([*command, str(tmp_path / "a.safetensors"), "--epochs", "3"]) == 2
+    assert "a.safetensors.state is damaged: delete it, and the run begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("epoch", "saved"), [(1, "none was saved yet"), (2, r".*\.state, of epoch 1")])
+def test_a_loss_that_is_nan_names_the_state_that_there_is(colours, tmp_path, monkeypatch, epoch, saved):
+    step, calls = torch.optim.AdamW.step, []
+
+    def spoilt(self):
+        calls.append(1)
+        if len(calls) == 2 * epoch - 1:  # the first update of two an epoch
+            self.param_groups[0]["lr"] = float("nan")
+        return step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoilt)
+    with pytest.raises(InputError, match=rf"the loss became NaN in epoch {epoch}; last good state: {saved}$"):
+        train_extractor(open_dataset(f"folder:{colours}"), tmp_path / "a.safetensors", epochs=2, batch=16)
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(colours, tmp_path, monkeypatch):
@@ -274,7 +295,9 @@ def test_inception_weights_that_are_missing_or_wrong(no_cache, tmp_path, monkeyp
 
     monkeypatch.setattr(torch, "load", never)
     with pytest.raises(
-        InputError, match=r"not to be downloaded .*no network.*fetch https://.*6726825d\.pth .*embedded64"
+        InputError,
+        match=r"not to be downloaded .*no network.*fetch https://.*6726825d\.pth and name the file "
+        r"\(--extractor inception-v3:PATH\), or use the extractor embedded64",
     ):
         open_extractor("inception-v3")
     with pytest.raises(InputError, match=r"none\.pth: cannot be read"):

@@ -3,6 +3,7 @@
 import json
 import math
 from functools import partial
+from itertools import count
 
 import pytest
 import torch
@@ -11,12 +12,15 @@ from torch import nn
 
 from dipddpm import updates
 from dipddpm.cli import main
+from dipddpm.cli import train as cli_train
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.errors import InputError
+from dipddpm.injection import injection
+from dipddpm.injection.weights import Weights
 from dipddpm.schedule import Schedule
-from dipddpm.training import train
+from dipddpm.training import HELD_OUT_T, KEPT_EVERY, held_out_loss, read_state, train
 from dipddpm.unet import UNet
 from dipddpm.updates import EMA, Diverged, Recipe, Training, ddpm_loss, draw_batch, learning_rate
 
@@ -29,12 +33,29 @@ def small():
     return UNet(size=16, channels=(8, 16), attention_at=(8,))
 
 
-def run(out, steps, save=save_checkpoint, keep_at=(), save_every=3, **options):
+def run(out, steps, save=save_checkpoint, images=IMAGES, held_out=IMAGES[:8], given=None, save_every=3, **options):
     recipe = Recipe(steps, **{"batch": 8, "warmup": 2} | options)
     return train(
-        IMAGES, IMAGES[:8], out, model=small(), schedule=SCHEDULE, recipe=recipe, save_every=save_every,
-        keep_at=keep_at, save=save,
+        images, held_out, out, model=small(), schedule=SCHEDULE, recipe=recipe, save_every=save_every, save=save,
+        **(given or {}),
     )  # fmt: skip
+
+
+def updates_in(out):
+    """The updates behind the state that a run left."""
+    return int(torch.load(state_of(out), weights_only=True)["tensors"]["done"])
+
+
+def state_of(out):
+    return out.with_suffix(".safetensors.state")
+
+
+def assert_same_run(out, record, whole, whole_record):
+    """Weights, loss curve and held-out loss are those of a run that was never stopped."""
+    assert record["held_out_loss"] == whole_record["held_out_loss"]
+    assert record["loss_curve"] == whole_record["loss_curve"]
+    a, b = load_file(whole), load_file(out)
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_loss_of_known_predictors():
@@ -84,27 +105,115 @@ def test_training_lowers_the_loss(tmp_path):
 
 
 def test_a_stopped_run_ends_with_the_same_numbers(tmp_path):
-    whole = run(tmp_path / "whole.safetensors", 8)
-
-    class Killed(BaseException):
-        pass
-
-    def kill(path, weights, record):
-        raise Killed
-
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     with pytest.raises(Killed):  # dies at update 5, after the state of update 3
-        run(tmp_path / "cut.safetensors", 8, keep_at=(5,), save=kill)
-    assert not (tmp_path / "cut.safetensors").exists()
-    resumed = run(tmp_path / "cut.safetensors", 8)
-    assert resumed["held_out_loss"] == whole["held_out_loss"]
-    a, b = (load_file(tmp_path / name) for name in ("whole.safetensors", "cut.safetensors"))
-    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+        run(cut, 8, save=kill, given={"keep_at": (5,)})
+    assert not cut.exists() and updates_in(cut) == 3
+    assert_same_run(cut, run(cut, 8), whole, run(whole, 8))
+
+
+class Killed(BaseException):
+    """Like a signal: nobody handles it."""
+
+
+def kill(*arguments):
+    raise Killed
+
+
+def test_a_run_killed_at_a_checkpoint_still_owes_it(tmp_path):
+    out = tmp_path / "a.safetensors"
+    for stop in (Killed, KeyboardInterrupt):
+        with pytest.raises(stop):  # while the checkpoint of update 3 is written, for which a state is due, too
+            run(out, 4, save=lambda *a, stop=stop: (_ for _ in ()).throw(stop()), given={"keep_at": (3,)})
+    run(out, 4, given={"keep_at": (3,)})
+    assert (tmp_path / "a-3.safetensors").exists() and out.exists()
+
+
+def interrupted_at(update, monkeypatch, place=updates, name="ddpm_loss"):
+    """Ctrl-C in the work of an update, counted from 1."""
+    work, calls = getattr(place, name), []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == update:
+            raise KeyboardInterrupt
+        return work(*arguments)
+
+    monkeypatch.setattr(place, name, interrupted)
+
+
+def test_ctrl_c_loses_no_update_that_was_done(tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    interrupted_at(6, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(cut, 8, save_every=100)
+    monkeypatch.undo()
+    assert updates_in(cut) == 5
+    assert_same_run(cut, run(cut, 8), whole, run(whole, 8))
+
+
+def test_ctrl_c_amid_a_change_of_the_weights_keeps_the_state_before(tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    interrupted_at(6, monkeypatch, EMA, "update")
+    with pytest.raises(KeyboardInterrupt):
+        run(cut, 8)
+    monkeypatch.undo()
+    assert updates_in(cut) == 3
+    assert_same_run(cut, run(cut, 8), whole, run(whole, 8))
+
+
+def test_the_state_is_written_about_once_a_minute(tmp_path):
+    out, now = tmp_path / "a.safetensors", iter(0.4 * KEPT_EVERY * n for n in range(100))
+    with pytest.raises(Killed):  # the clock was read once before the first update
+        run(out, 8, save=kill, save_every=100, given={"keep_at": (5,), "clock": lambda: next(now)})
+    assert updates_in(out) == 3
 
 
 def test_state_of_another_run_is_refused(tmp_path):
-    run(tmp_path / "a.safetensors", 4)
-    with pytest.raises(InputError, match="belongs to a run with other settings"):
-        run(tmp_path / "a.safetensors", 5)
+    out = tmp_path / "a.safetensors"
+    record = run(out, 4)
+    with pytest.raises(InputError, match=r"belongs to a run with other settings \(steps\): delete it or choose"):
+        run(out, 5)
+    with pytest.raises(InputError, match=r"other settings \(images_hash\)"):  # as many, but other ones
+        run(out, 4, images=IMAGES.flip(3))
+    with pytest.raises(InputError, match=r"other settings \(held_out_hash\)"):
+        run(out, 4, held_out=IMAGES[8:16])
+    assert record["images_hash"] != record["held_out_hash"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"text"])
+def test_a_damaged_state_is_named(tmp_path, damage):
+    out = tmp_path / "a.safetensors"
+    run(out, 1)
+    state_of(out).write_bytes(damage(state_of(out).read_bytes()))
+    with pytest.raises(InputError, match=r"a\.safetensors\.state is damaged: delete it, and the run begins anew"):
+        run(out, 1)
+    torch.save({"tensors": {}}, state_of(out))
+    with pytest.raises(InputError, match="is damaged"):
+        read_state(state_of(out), {})
+
+
+def test_initial_weights_are_fitted_once_charged_and_part_of_the_run(tmp_path):
+    out, ticks, fitted = tmp_path / "a.safetensors", count(), []
+
+    def initialise(model):
+        fitted.append([next(ticks) for _ in range(6)])
+
+    def start(**made_with):
+        given = {"way": injection("weights"), "initialise": initialise, "initialised": {"seed": 0} | made_with}
+        return run(out, 2, given=given | {"clock": lambda: next(ticks)})
+
+    first, again = start(), start()
+    assert len(fitted) == 1, "fitted again for a run that goes on"
+    assert first["prior_seconds"] == again["prior_seconds"] == 7 and first["seconds"] == again["seconds"] == 2
+    assert first["initialised"] == {"seed": 0}
+    with pytest.raises(InputError, match=r"other settings \(initialised\)"):
+        start(seed=1)
+
+
+def test_a_short_schedule_has_a_held_out_loss_too():
+    losses = held_out_loss(small(), Schedule.linear(400), IMAGES[:4], torch.device("cpu"))
+    assert list(losses) == [t for t in HELD_OUT_T if t < 400] == [50, 150, 300]
 
 
 def test_a_loss_that_is_nan_stops_the_run_and_keeps_the_last_good_state(tmp_path):
@@ -176,6 +285,49 @@ def test_train_command_writes_a_checkpoint_that_opens(tmp_path, capsys):
     assert len(record["held_out_loss"]) == 5
     denoiser = open_denoiser(f"unet:{out}")
     assert denoiser.eps(torch.zeros(2, 3, 16, 16), 10).shape == (2, 3, 16, 16)
+
+
+TINY = "train --steps 2 --batch 4 --size 16 --channels 8,16 --held-out 8 --device cpu --dip-iterations 2"
+
+
+def test_train_command_goes_on_from_its_initial_weights_and_no_other(tmp_path, capsys, monkeypatch):
+    fitted, fit = [], Weights.initialise
+    monkeypatch.setattr(Weights, "initialise", lambda *a: fitted.append(1) or fit(*a))
+    command = [*TINY.split(), "--injection", "weights", "--out", str(tmp_path / "a.safetensors")]
+    assert main(command) == main(command) == 0 and len(fitted) == 1
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["initialised"] == {"task": "inpaint", "iterations": 2, "seed": 0} and "prior_seconds" in record
+    for other in (["--task", "denoise_25"], ["--dip-iterations", "3"]):
+        assert main([*command, *other]) == 2
+        assert "other settings (initialised)" in capsys.readouterr().err
+    assert main([*TINY.split(), "--task", "denoise_25", "--out", str(tmp_path / "b.safetensors")]) == 0
+    assert len(fitted) == 1 and json.loads((tmp_path / "b.json").read_text())["initialised"] is None
+
+
+def test_train_command_finds_the_priors_of_a_file(tmp_path, monkeypatch):
+    command = [*TINY.split(), "--injection", "residual", "--prior", "pinv"]
+    priors = tmp_path / "made" / "mu.safetensors"
+    assert main([*command, "--cache", str(tmp_path), "--out", str(tmp_path / "a.safetensors")]) == 0
+    named = [*command, "--priors", str(priors)]
+    assert main([*named, "--cache", str(tmp_path), "--out", str(tmp_path / "b.safetensors")]) == 0
+    monkeypatch.setattr(cli_train, "make_priors", None)  # called, it would fail
+    for file in (priors, tmp_path / "a.priors.safetensors"):
+        out = ["--priors", str(file), "--out", str(tmp_path / f"{file.parent.name}-again.safetensors")]
+        assert main([*command, *out, "--cache", str(tmp_path / "empty")]) == 0
+    assert sorted(path.name for path in priors.parent.iterdir()) == ["mu.held-out.safetensors", "mu.safetensors"]
+
+
+def test_train_command_names_widths_that_do_not_fit(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "x.safetensors"), "--device", "cpu"]
+    for channels, said in (("20,40", "channels 20,40: each width must be a multiple of 8"), ("", "channels none")):
+        assert main(["train", "--channels", channels, *out]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_every_process_says_its_own_error(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    assert main(["train", "--dataset", "nowhere", "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert capsys.readouterr().err.startswith("rank 3: dipddpm: unknown data set 'nowhere'")
 
 
 def test_train_command_with_bad_input_is_one_line(tmp_path, capsys):

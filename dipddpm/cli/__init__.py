@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"dipddpm: {error}", file=sys.stderr)
         return NO_BASELINE
     except (InputError, MeasureError) as error:
-        if os.environ.get("RANK", "0") == "0":  # of several processes that fail alike, one says it
-            print(f"dipddpm: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")  # of several processes any may fail, and none knows whether others do
+        print(f"dipddpm: {error}" if rank == "0" else f"rank {rank}: dipddpm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dipddpm: stopped; the same command goes on from the last saved state", file=sys.stderr)

@@ -23,6 +23,7 @@ from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
 from dipddpm.training import train
 from dipddpm.training_extractor import train_extractor
+from dipddpm.unet import UNet
 from dipddpm.updates import Recipe, initial_network
 
 INITIALISED_FROM = 64  # images that `--injection weights` fits the network to before it is trained
@@ -47,12 +48,20 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--keep-at", type=_ints, default=(), help="updates whose checkpoint is kept besides the last")
     p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (default fp32)")
     p.add_argument("--compile", action="store_true", help="through torch.compile")
-    p.add_argument("--injection", default="none", help="how a prior enters: none, residual, concat, weights")
+    p.add_argument(
+        "--injection", default="none",
+        help="how a prior enters: none; weights (a checkpoint like any other); residual or concat (a checkpoint that "
+        "restores in Python alone, from such priors: UNetDenoiser(FILE, way='residual'))",
+    )  # fmt: skip
     p.add_argument("--prior", default="dip", help="dip, or a control: bicubic, mean_colour, ... (default %(default)s)")
     p.add_argument("--task", default="inpaint", help="what priors are made from: observations of this degradation")
     p.add_argument("--dip-architecture", default="deep_decoder", help="(default %(default)s)")
     p.add_argument("--dip-iterations", type=int, default=200, help="(default %(default)s)")
-    p.add_argument("--priors", type=Path, help="file that holds the priors, or will (default: beside --out)")
+    p.add_argument(
+        "--priors", type=Path, metavar="FILE",
+        help="NAME.safetensors that holds the priors, or will; NAME.held-out.safetensors those of held-out images "
+        "(default: beside --out)",
+    )  # fmt: skip
     p.add_argument(
         "--cache", type=Path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
     )
@@ -86,13 +95,17 @@ def _train(args: argparse.Namespace) -> None:
     config = {"size": args.size, "channels": args.channels, "blocks": args.blocks}
     model = initial_network(config, args.seed, way.channels)
     with processes(args.device) as (group, device):
-        priors = _priors(args, way, ".priors.safetensors", images, group, device)
-        held_out_priors = _priors(args, way, ".held-out-priors.safetensors", held_out, group, device)
-        few = images[:: max(1, len(images) // INITIALISED_FROM)][:INITIALISED_FROM]
-        rng = ImageRng.for_images(image_keys(few), args.seed, args.task, "weights", device=device)
-        way.initialise(
-            model.to(device), observe(few, args.task, args.seed, device), Schedule.linear(), rng, args.dip_iterations
-        )
+        file = args.priors or args.out.with_suffix(".priors.safetensors")
+        priors = _priors(args, way, file, images, group, device)
+        held_out_priors = _priors(args, way, file.with_stem(f"{file.stem}.held-out"), held_out, group, device)
+
+        def initialise(model: UNet) -> None:
+            few = images[:: max(1, len(images) // INITIALISED_FROM)][:INITIALISED_FROM]
+            rng = ImageRng.for_images(image_keys(few), args.seed, args.task, "weights", device=device)
+            observation = observe(few, args.task, args.seed, device)
+            way.initialise(model, observation, Schedule.linear(), rng, args.dip_iterations)
+
+        fitted = {"task": args.task, "iterations": args.dip_iterations, "seed": args.seed}
         record = train(
             images,
             held_out,
@@ -103,6 +116,8 @@ def _train(args: argparse.Namespace) -> None:
             way=way,
             priors=priors,
             held_out_priors=held_out_priors,
+            initialise=initialise if way.initialises else None,
+            initialised=fitted if way.initialises else None,
             device=device,
             processes=group,
             keep_at=args.keep_at,
@@ -110,7 +125,6 @@ def _train(args: argparse.Namespace) -> None:
                 "command": "dipddpm " + shlex.join(sys.argv[1:]),
                 "data": dataset.label,
                 "torch": torch.__version__,
-                "prior_seconds": round(priors.seconds, 1) if priors else 0.0,
             },
             save=save_checkpoint,
         )
@@ -120,13 +134,12 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _priors(
-    args: argparse.Namespace, way: Injection, suffix: str, images: Tensor, group: Processes, device: torch.device
+    args: argparse.Namespace, way: Injection, file: Path, images: Tensor, group: Processes, device: torch.device
 ) -> PriorSet | None:
     """The priors of some images, if ``way`` shows them to the network. The first process makes them, all read them."""
     if not way.sees_mu:
         return None
     of = PriorRecipe(args.prior, args.task, args.dip_architecture, args.dip_iterations, args.seed)
-    file = (args.priors or args.out).with_suffix(suffix)
     if group.first and not file.exists():
         memo = Store(args.cache, device).measured
         with tqdm(total=len(images), unit="prior", mininterval=2, file=sys.stderr) as bar:

@@ -95,6 +95,6 @@ def _download(sha256: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"Inception weights: not in {target.parent} and not to be downloaded ({error}); fetch {URL_INCEPTION_V3} "
-            f"and name the file (--inception-weights PATH), or use the extractor embedded64"
+            f"and name the file (--extractor inception-v3:PATH), or use the extractor embedded64"
         ) from error
     return target
