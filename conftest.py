@@ -86,6 +86,10 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
         )
         for seed in seeds
     ]  # fmt: skip
+    if min(chosen.t0s) >= (T := denoiser.schedule.T):
+        raise InputError(
+            f"t0 of {', '.join(map(str, chosen.t0s))}: the denoiser has steps 0..{T - 1}; lower --axis t0="
+        )
     # Wrong input is said before anything runs, and not as the failure of some cell.
     experiments[0].images("test"), experiments[0].images("validation")
     for name in (*chosen.tasks, *chosen.training_tasks):
@@ -144,11 +148,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cells = [(name, arm, nfe) for name in p.tasks for arm, nfe in first.cells(name) if asks(arm, p)]
         metafunc.parametrize("arm_at", cells, ids=[f"{name}-{cell_id(arm, nfe)}" for name, arm, nfe in cells])
     elif "sampled" in names:
-        listed = generation_cells(p)
+        listed = generation_cells(p, first.denoiser.schedule.T)
         ids = [f"{cell_id(arm, nfe)}{f'-t0-{t0}' if t0 else ''}" for arm, nfe, t0 in listed]
         metafunc.parametrize("sampled", listed, ids=ids)
     elif "t0_at" in names:
-        grid = [(t0, nfe) for t0 in p.grid_t0s for nfe in p.grid_budgets if nfe <= t0 + 1]
+        t0s = [t0 for t0 in p.grid_t0s if t0 < first.denoiser.schedule.T]
+        grid = [(t0, nfe) for t0 in t0s for nfe in p.grid_budgets if nfe <= t0 + 1]
         metafunc.parametrize("t0_at", grid, ids=[f"{p.tasks[0]}-t0-{t0}-at-{nfe}" for t0, nfe in grid])
     elif "focus" in names:
         metafunc.parametrize("focus", [name for name in p.tasks if task(name).leak == "none"])

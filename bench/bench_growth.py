@@ -56,7 +56,7 @@ def metrics_of_images(e, n, folder):
 def restoration_of_cells(e, n, folder):
     """Whole cells: observation, DIP fit, diffusion and scores, stored; one a seed, so that nothing is shared."""
     small = replace(e.profile, images=2, validation_images=2, iterations=(5,))
-    arm, setting = Arm("dip", "deep_decoder", 5), Setting(2, "start", 200)
+    arm, setting = Arm("dip", "deep_decoder", 5), Setting(2, "start", min(200, e.denoiser.schedule.T - 1))
 
     def work():
         store = Store(Path(tempfile.mkdtemp(dir=folder)), e.device)

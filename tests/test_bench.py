@@ -73,6 +73,7 @@ def test_a_run_is_killed_resumed_and_found_again(tmp_path):
         (["--axis", "task=deblur"], "unknown task 'deblur': choose from"),
         (["--axis", "generation.architecture=nope"], "unknown DIP architecture 'nope': choose from"),
         (["--extractor", "nope"], "unknown feature extractor 'nope': choose from"),
+        (["--axis", "t0=5000"], "t0 of 5000: the denoiser has steps 0..999; lower --axis t0="),
         (["--device", "abacus"], "--device 'abacus' is not available here: choose cpu, cuda or auto"),
     ],
     ids=lambda v: v[-1] if isinstance(v, list) else "",

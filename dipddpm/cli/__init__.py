@@ -10,6 +10,7 @@ from dipddpm import __version__
 from dipddpm.cli import generate, profile, runs, train
 from dipddpm.device import open_device
 from dipddpm.errors import InputError
+from dipddpm.measure.allocator import keep_freed
 from dipddpm.measure.baseline import NoBaseline
 from dipddpm.measure.outcomes import NO_BASELINE
 from dipddpm.measure.record import MeasureError
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code. Bad input is one line on stderr and exit code 2."""
     args = parser().parse_args(argv)
+    keep_freed()
     try:
         if "device" in args:
             args.device = str(open_device(args.device))

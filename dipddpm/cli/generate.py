@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dipddpm.arms import Arm
+from dipddpm.cli.options import add_device, count
 from dipddpm.data import SPLITS, open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
@@ -25,9 +26,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
     """The two verbs and their options."""
     p = verbs.add_parser("generate", help="sample a population into a folder; run again to go on, or for more")
     p.add_argument("--denoiser", default="unet", help="unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME")
-    p.add_argument("--count", type=int, required=True, help="images in the folder when done")
+    p.add_argument("--count", type=count, required=True, help="images in the folder when done")
     p.add_argument("--out", type=Path, required=True, help="folder, of one configuration")
-    p.add_argument("--nfe", type=int, default=50, help="network evaluations an image (default %(default)s)")
+    p.add_argument("--nfe", type=count, default=50, help="network evaluations an image (default %(default)s)")
     p.add_argument("--sampler", choices=sorted(SAMPLERS), default="ddim", help="(default %(default)s)")
     p.add_argument("--eta", type=float, default=0.0, help="of ddim: 0 deterministic, 1 ancestral (default %(default)s)")
     p.add_argument("--prior-from", metavar="DATASET", help="photographs to make priors of (default: start from noise)")
@@ -35,22 +36,22 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--prior", default="dip", help="dip, blur, mean_colour, oracle (the photograph), ... (default dip)")
     p.add_argument("--t0", type=int, help="step that a prior enters at")
     p.add_argument("--dip-architecture", default="skip", help="(default %(default)s)")
-    p.add_argument("--dip-iterations", type=int, default=100, help="(default %(default)s)")
+    p.add_argument("--dip-iterations", type=count, default=100, help="(default %(default)s)")
     p.add_argument("--cache", type=Path, default=Path(".dipddpm/cache"), help="where DIP fits are kept")
-    p.add_argument("--batch", type=int, default=64, help="images sampled together (default %(default)s)")
+    p.add_argument("--batch", type=count, default=64, help="images sampled together (default %(default)s)")
     p.add_argument("--worker", type=_worker, default=(0, 1), metavar="I/N", help="process I of N that share the folder")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    add_device(p)
     p.set_defaults(verb=_generate)
 
     p = verbs.add_parser("score", help="FID or FD, KID, precision, recall, ... of a folder that generate wrote")
     p.add_argument("folder", type=Path, help="what `dipddpm generate --out` wrote")
-    p.add_argument("--count", type=int, help="the first so many images (default: all)")
+    p.add_argument("--count", type=count, help="the first so many images (default: all)")
     p.add_argument("--reference", required=True, metavar="DATASET", help="real images: cifar10, folder:PATH, ...")
     p.add_argument("--data-root", type=Path, help="where downloaded data sets lie")
     p.add_argument("--split", default="train", help="of the reference; train+validation is all of both (default train)")
     p.add_argument("--extractor", default="embedded64", help="embedded64, inception-v3, inception-v3:WEIGHTS")
-    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    add_device(p)
     p.set_defaults(verb=_score)
 
 

@@ -9,6 +9,7 @@ from statistics import median
 import pandas as pd
 import torch
 
+from dipddpm.cli.options import add_device, count
 from dipddpm.denoisers import open_denoiser
 from dipddpm.measure.flops import flops_by_operator
 from dipddpm.measure.machine import machine
@@ -25,8 +26,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("stage", metavar="STAGE", help=f"{', '.join(STAGES)}, dip-fit:ARCHITECTURE, or all")
     p.add_argument("--denoiser", default="unet", help="unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME")
     p.add_argument("--batch", type=int, help="images at once (default 16, on a GPU 256)")
-    p.add_argument("--rows", type=int, default=12, help="operators to list (default %(default)s)")
-    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    p.add_argument("--rows", type=count, default=12, help="operators to list (default %(default)s)")
+    add_device(p)
     p.set_defaults(verb=_profile)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dipddpm.cli.options import add_device, count
 from dipddpm.measure import compare
 from dipddpm.measure.baseline import device_type, load, section_for
 from dipddpm.measure.calibrate import PARTS, Calibration
@@ -47,9 +48,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("baseline", type=Path, help="baselines/NAME.json")
     p.add_argument("options", nargs="*", help="pytest options of the baseline, after -- (default: its profile)")
     p.add_argument("--only", action="append", choices=PARTS, help="may be repeated (default: all, in this order)")
-    p.add_argument("--repeats", type=int, default=20, help="runs for timing and hog (default %(default)s)")
+    p.add_argument("--repeats", type=count, default=20, help="runs for timing and hog (default %(default)s)")
     p.add_argument("--hogs", type=int, default=2, help="busy processes beside the runs of hog (default %(default)s)")
-    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    add_device(p)
     p.set_defaults(verb=_calibrate)
 
 

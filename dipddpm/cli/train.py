@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dipddpm.cli.options import add_device, count, decay, rate, writable
 from dipddpm.data import open_dataset
 from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.distributed import Processes, processes
@@ -35,15 +36,15 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--dataset", default="photo-patches", help="photo-patches, cifar10 or folder:PATH")
     p.add_argument("--data-root", type=Path, help="where downloaded data sets lie")
     p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
-    p.add_argument("--steps", type=int, default=5000, help="updates (default %(default)s)")
-    p.add_argument("--batch", type=int, default=64, help="images an update (default %(default)s)")
-    p.add_argument("--lr", type=float, default=5e-4, help="peak learning rate (default %(default)s)")
-    p.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights (default %(default)s)")
-    p.add_argument("--size", type=int, default=32, help="pixels (default %(default)s)")
+    p.add_argument("--steps", type=count, default=5000, help="updates (default %(default)s)")
+    p.add_argument("--batch", type=count, default=64, help="images an update (default %(default)s)")
+    p.add_argument("--lr", type=rate, default=5e-4, help="peak learning rate (default %(default)s)")
+    p.add_argument("--ema", type=decay, default=0.999, help="decay of the averaged weights (default %(default)s)")
+    p.add_argument("--size", type=count, default=32, help="pixels (default %(default)s)")
     p.add_argument("--channels", type=_ints, default=(32, 64, 96), help="width at each resolution (default 32,64,96)")
-    p.add_argument("--blocks", type=int, default=1, help="residual blocks a resolution (default %(default)s)")
+    p.add_argument("--blocks", type=count, default=1, help="residual blocks a resolution (default %(default)s)")
     p.add_argument(
-        "--held-out", type=int, default=512, help="held-out images for the loss, at most (default %(default)s)"
+        "--held-out", type=count, default=512, help="held-out images for the loss, at most (default %(default)s)"
     )
     p.add_argument("--keep-at", type=_ints, default=(), help="updates whose checkpoint is kept besides the last")
     p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (default fp32)")
@@ -56,7 +57,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--prior", default="dip", help="dip, or a control: bicubic, mean_colour, ... (default %(default)s)")
     p.add_argument("--task", default="inpaint", help="what priors are made from: observations of this degradation")
     p.add_argument("--dip-architecture", default="deep_decoder", help="(default %(default)s)")
-    p.add_argument("--dip-iterations", type=int, default=200, help="(default %(default)s)")
+    p.add_argument("--dip-iterations", type=count, default=200, help="(default %(default)s)")
     p.add_argument(
         "--priors", type=Path, metavar="FILE",
         help="NAME.safetensors that holds the priors, or will; NAME.held-out.safetensors those of held-out images "
@@ -66,15 +67,15 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--cache", type=Path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
     )
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    add_device(p)
     p.set_defaults(verb=_train)
 
     p = verbs.add_parser("train-extractor", help="train a feature extractor on classes; run again to go on")
     p.add_argument("--dataset", required=True, help="folder:PATH with one sub-folder a class")
     p.add_argument("--out", type=Path, required=True, help="file to write, NAME.safetensors")
-    p.add_argument("--epochs", type=int, default=10, help="passes over the images (default %(default)s)")
-    p.add_argument("--batch", type=int, default=128, help="images an update (default %(default)s)")
-    p.add_argument("--lr", type=float, default=4e-3, help="peak learning rate (default %(default)s)")
+    p.add_argument("--epochs", type=count, default=10, help="passes over the images (default %(default)s)")
+    p.add_argument("--batch", type=count, default=128, help="images an update (default %(default)s)")
+    p.add_argument("--lr", type=rate, default=4e-3, help="peak learning rate (default %(default)s)")
     p.add_argument("--seed", type=int, default=0)
     p.set_defaults(verb=_train_extractor)
 
@@ -84,6 +85,7 @@ def _ints(text: str) -> tuple[int, ...]:
 
 
 def _train(args: argparse.Namespace) -> None:
+    writable(args.out)
     dataset = open_dataset(args.dataset, args.data_root, args.size)
     images, held_out = dataset.load("train"), dataset.sample("test", args.held_out, or_fewer=True)
     recipe = Recipe(
@@ -149,6 +151,7 @@ def _priors(
 
 
 def _train_extractor(args: argparse.Namespace) -> None:
+    writable(args.out)
     dataset = open_dataset(args.dataset)
     provenance = {
         "command": "dipddpm " + shlex.join(sys.argv[1:]),

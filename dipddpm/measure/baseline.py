@@ -144,7 +144,7 @@ def load(file: Path, check: bool = True) -> dict[str, Section]:
         sections = {device: _section(section) for device, section in text.items()}
     except FileNotFoundError as error:
         raise NoBaseline(f"{file}: no such baseline: `dipddpm baseline promote RUN --reason ...`") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
         raise MeasureError(f"{file}: not a baseline of dipddpm ({type(error).__name__}: {error})") from error
     for section in sections.values():
         if check:

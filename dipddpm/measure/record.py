@@ -167,6 +167,8 @@ class Run:
             return cls(**text, records=records)
         except FileNotFoundError as error:
             raise MeasureError(f"{path}: no such run file") from error
+        except OSError as error:
+            raise MeasureError(f"{path}: cannot be read ({error.strerror}): name a run file") from error
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
             raise MeasureError(f"{path}: not a run file of dipddpm") from error
 

@@ -1,0 +1,60 @@
+"""Options that several verbs have, and what their values may be."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from pathlib import Path
+
+from dipddpm.errors import InputError
+
+
+def add_device(p: argparse.ArgumentParser) -> None:
+    """``--device``; ``main`` resolves it."""
+    p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"write a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """A number above 0."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"write a number above 0, not {text!r}")
+    return value
+
+
+def decay(text: str) -> float:
+    """A number from 0, below 1."""
+    value = _number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"write a number from 0 that is below 1, not {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def writable(file: Path) -> Path:
+    """A file that will be written, in a folder that is made where there is none.
+
+    Raises:
+        InputError: it cannot be: said before hours of work, and not after.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{file}: its folder cannot be made ({error.strerror}): choose another --out") from error
+    if not os.access(file.parent, os.W_OK) or file.is_dir():
+        raise InputError(f"{file}: cannot be written: choose another --out")
+    return file
