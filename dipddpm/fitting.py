@@ -136,7 +136,7 @@ def fit_dip(
             break
         if sigma_p and not noise:
             drawing = clock()
-            noise = [sigma_p * rng.randn(*z.shape[1:]) for _ in range(min(ahead, durations[-1] - done))]
+            noise = [rng.randn(*z.shape[1:]).mul_(sigma_p) for _ in range(min(ahead, durations[-1] - done))]
             if ahead > 1:
                 aside += clock() - drawing
         output = network(z + noise.pop(0) if sigma_p else z)

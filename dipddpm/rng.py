@@ -64,7 +64,10 @@ class ImageRng:
 
     def randn(self, *shape: int) -> Tensor:
         """(N, *shape) standard normal."""
-        return torch.stack([torch.randn(shape, generator=g) for g in self._generators]).to(self.device)
+        drawn = torch.empty(len(self), *shape)
+        for own, generator in zip(drawn, self._generators, strict=True):
+            own.normal_(generator=generator)
+        return drawn.to(self.device)
 
     def rand(self, *shape: int) -> Tensor:
         """(N, *shape) uniform on [0, 1)."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from dipddpm.registry import discover
+
+CHUNK = 32  # images at once: what is computed of more leaves the cache of a CPU
 
 
 class Metric(ABC):
@@ -29,6 +32,12 @@ class Metric(ABC):
 def metrics() -> Mapping[str, type[Metric]]:
     """Every metric, by name."""
     return discover(sys.modules[__name__], Metric)
+
+
+def in_chunks(metric: Callable[[Tensor, Tensor], Tensor], x_hat: Tensor, x_0: Tensor) -> Tensor:
+    """(N,) of a metric on [0, 1] for images on [-1, 1], computed ``CHUNK`` images at a time."""
+    pairs = zip(x_hat.split(CHUNK), x_0.split(CHUNK), strict=True)
+    return torch.cat([metric(unit_range(a), unit_range(b)) for a, b in pairs])
 
 
 def unit_range(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dipddpm.metrics import Metric, unit_range
+from dipddpm.metrics import Metric, in_chunks
 
 
 class Psnr(Metric):
@@ -18,5 +18,8 @@ class Psnr(Metric):
     definition = "data range 1, mean over pixels and colours, one value an image, at most 100"
 
     def __call__(self, x_hat: Tensor, x_0: Tensor) -> Tensor:
-        error = (unit_range(x_hat) - unit_range(x_0)).square().flatten(1).mean(1)
-        return -10 * error.clamp(min=1e-10).log10()
+        return -10 * in_chunks(_mean_squared_error, x_hat, x_0).clamp(min=1e-10).log10()
+
+
+def _mean_squared_error(x: Tensor, y: Tensor) -> Tensor:
+    return (x - y).square().flatten(1).mean(1)
