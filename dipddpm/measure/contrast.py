@@ -83,7 +83,7 @@ def against_best_control(sample: Sample, rivals: Sequence[Sample], primary: str)
     The choice never sees the test images, so that the rival is not flattered by the noise it is judged on. None if no
     control is as cheap.
     """
-    rival = _best_validated([r for r in rivals if r.record.role == "control" and _comparable(sample, r)], primary)
+    rival = best_validated([r for r in rivals if r.record.role == "control" and _comparable(sample, r)], primary)
     return _contrast(sample, rival, primary) if rival else None
 
 
@@ -100,7 +100,7 @@ def against_part(sample: Sample, rivals: Sequence[Sample], primary: str) -> Cont
     ]
     if not parts:
         return None
-    return _contrast(sample, _best_validated(parts, primary) or max(parts, key=lambda rival: rival.cost), primary)
+    return _contrast(sample, best_validated(parts, primary) or max(parts, key=lambda rival: rival.cost), primary)
 
 
 def at_equal_budget(sample: Sample, rivals: Sequence[Sample], primary: str, reference: str) -> Contrast | None:
@@ -112,7 +112,7 @@ def at_equal_budget(sample: Sample, rivals: Sequence[Sample], primary: str, refe
     return None
 
 
-def _best_validated(rivals: Sequence[Sample], primary: str) -> Sample | None:
+def best_validated(rivals: Sequence[Sample], primary: str) -> Sample | None:
     """The best on the validation images; None where none has a score there, which one that diverged has not."""
     scored = [(s, r) for r in rivals if (s := r.record.validation) is not None and math.isfinite(s)]
     if not scored:

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dipddpm.measure.contrast import Sample
+from dipddpm.measure.contrast import Sample, best_validated
 from dipddpm.measure.figures.canvas import (
     COLD,
     WARM,
@@ -31,7 +31,7 @@ COLORS = (*WARM, *COLD[1:])  # all but the first cold one, which is the control'
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
-    """A line an architecture, the best control as a band; ``name:variant`` architectures have a row a variant.
+    """A line an architecture, the control that is best on the validation images as a band; ``name:variant`` architectures have a row a variant.
 
     Of fixed durations alone, and their last iterate. None without treatments and without their priors alone.
     """
@@ -76,7 +76,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     ]
     controls = [s for s in samples if s.record.role == "control" and s.record.chosen]
     if controls:
-        control = best(controls, primary)
+        control = best_validated(controls, primary) or best(controls, primary)
         band = mean_interval(control.values[primary])
         estimates.append(band)
         for axes in grid.flat:

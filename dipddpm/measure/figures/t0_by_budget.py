@@ -38,7 +38,9 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     colors = "viridis" if sign > 0 else "viridis_r"  # bright is good
     across = min(len(maps), 3 if len(budgets) <= 5 else 2)
     down = math.ceil(len(maps) / across)
-    figure = sheet(down * (0.27 * len(t0s) + 0.6) + 0.9, f"{headline(samples, primary)} over entry step and budget")
+    figure = sheet(
+        down * (0.27 * len(t0s) + 0.6) + 0.9, f"{headline(samples, primary)} over entry step and budget, best framed"
+    )
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     for axes in grid.flat[len(maps) :]:
         axes.set_axis_off()
