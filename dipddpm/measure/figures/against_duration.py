@@ -31,9 +31,10 @@ COLORS = (*WARM, *COLD[1:])  # all but the first cold one, which is the control'
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
-    """A line an architecture, the control that is best on the validation images as a band; ``name:variant`` architectures have a row a variant.
+    """A line an architecture, the control that is best on the validation images as a band; ``name:variant``
+    architectures have a row a variant.
 
-    Of fixed durations alone, and their last iterate. None without treatments and without their priors alone.
+    None without treatments and without their priors alone.
     """
     samples = [s for s in samples if s.plain]
     treatments = [s for s in samples if s.record.role == "treatment" and s.record.chosen and architecture(s)]
