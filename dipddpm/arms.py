@@ -103,13 +103,14 @@ def tuned_as(arm: Arm, profile: Profile, task: str, budget: int) -> Arm:
     """The arm whose validation runs choose the setting of this one at a budget: itself, with two exceptions.
 
     Variations of a fitted DIP (another image's, another stopping rule or output) and the oracle run with the setting of
-    the plain DIP of the longest duration, since they ask what the very same procedure does with another mu; a prior
-    alone has no setting to share. Unless the profile tunes each, the task's first architecture, published width or
-    matched, is looked at for all.
+    the plain DIP of the longest duration, since they ask what the very same procedure does with another mu. Unless the
+    profile tunes each, the settings of the task's first architecture serve all, published width or matched. A prior
+    alone has no setting: it is looked at itself.
     """
+    if not budget:
+        return arm
     first = profile.architectures_for(task)[0]
-    varied = arm.stopping != "fixed" or arm.output != "last"
-    if budget and (varied or arm.prior in ("shuffled", "oracle")):
+    if arm.prior in ("shuffled", "oracle") or arm.stopping != "fixed" or arm.output != "last":
         arm = Arm("dip", arm.architecture or first, profile.iterations[-1], injection=arm.injection)
     if arm.uses_dip and not profile.tune_each:
         arm = replace(arm, architecture=first)
