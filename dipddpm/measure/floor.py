@@ -103,8 +103,8 @@ def quality_floor(
     """Differences of the means of quality metrics between two runs of the same code, by entry key.
 
     Returns:
-        {metric: {where: largest difference}} over all entries that stay below half of their tolerance, and
-        {entry: {metric: {where: difference}}} of the others.
+        {metric: {where: largest difference}} over all entries that stay below half of the tolerance of entries in
+        general (and of their own), and {entry: {metric: {where: difference}}} of the others.
     """
     largest: dict[str, dict[str, float]] = {}
     listed: dict[str, dict[str, dict[str, float]]] = {}
@@ -114,7 +114,8 @@ def quality_floor(
             if a.kind != "quality" or b is None or len(a.values) != len(b.values):
                 continue
             difference = float(f"{abs(np.mean(b.values) - np.mean(a.values)):.3g}")
-            if difference > tolerances.of(key, name, a, where) / 2:
+            general = tolerances.named("", name, where)
+            if difference > min(t for t in (tolerances.of(key, name, a, where), general) if t is not None) / 2:
                 listed.setdefault(key, {}).setdefault(name, {})[where] = difference
             else:
                 worst = largest.setdefault(name, {where: 0.0})
