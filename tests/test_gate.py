@@ -46,7 +46,7 @@ GOOD = {"psnr": "24.0", "time": "planted_gate.ratios()", "again": "planted_gate.
 @pytest.fixture
 def session(pytester, monkeypatch):
     """Runs the planted suite, changed as asked, in a session of its own; its modules are new each time."""
-    monkeypatch.setattr("dipddpm.measure.plugin._draw", lambda run, folder: [])  # figures are not what is gated
+    monkeypatch.setattr("dipddpm.measure.session._draw", lambda run, folder: [])  # figures are not what is gated
     pytester.makeconftest(CONFTEST.format(tests=str(ROOT / "tests")))
     pytester.makeini("[pytest]\npython_files = bench_*.py\npython_functions = bench_*\n")
     (pytester.path / "bench").mkdir()

@@ -2,6 +2,9 @@
 
 import json
 
+from planted import experiment
+
+from dipddpm.cli import main
 from dipddpm.measure.session import Figures
 
 
@@ -64,3 +67,14 @@ def test_what_a_name_no_longer_draws_goes(tmp_path):
     figures.add("charts", "b", both[1])
     figures.tidy()
     assert sorted(p.name for p in folder.iterdir()) == ["denoise.png", "denoise.svg", "drawn-from.json"]
+
+
+def test_the_report_of_a_run_file_draws_as_its_session_did(tmp_path):
+    made, folder = experiment(+1.0, 0.0, treatments=1), tmp_path / "out" / "figures"
+    made.save(tmp_path / "run.json")
+    assert main(["report", str(tmp_path / "run.json"), "--out", str(tmp_path / "out")]) == 0
+    drawn = {file: file.stat().st_mtime_ns for file in folder.glob("*.png")}
+    figures = Figures(folder)
+    figures.add_charts(made)
+    assert drawn and {file: file.stat().st_mtime_ns for file in figures.paths} == drawn
+    assert (tmp_path / "out" / "leaderboard.md").exists()

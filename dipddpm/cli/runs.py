@@ -9,8 +9,6 @@ from dipddpm.cli.options import add_device, count
 from dipddpm.measure import compare
 from dipddpm.measure.baseline import device_type, load, section_for
 from dipddpm.measure.calibrate import PARTS, Calibration
-from dipddpm.measure.content import digest, source_digest
-from dipddpm.measure.figures import draw
 from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.promote import promote
 from dipddpm.measure.record import MeasureError, Run
@@ -57,8 +55,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _report(args: argparse.Namespace) -> None:
     run = Run.load(args.run)
     figures = Figures(args.out / "figures")
-    key = digest([source_digest(["dipddpm.measure.figures"]), args.run.read_text()])
-    figures.add("charts", key, lambda: draw(run, figures.folder))
+    figures.add_charts(run)
     for path in (*write(run, frame(run), args.out, figures.paths), *figures.paths):
         print(f"wrote {path}")
 

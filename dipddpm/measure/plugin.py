@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from dipddpm.measure.baseline import key_of
-from dipddpm.measure.content import digest, own_digest, read_sources, source_digest
+from dipddpm.measure.content import own_digest, read_sources
 from dipddpm.measure.gate import GATE, Gate, partial, selection
-from dipddpm.measure.growth import SUITE as GROWTH
 from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record, Run
 from dipddpm.measure.report import terminal, write
@@ -171,19 +170,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def _report(run: Run, stash: pytest.Stash) -> None:
     figures = stash[FIGURES]
-    code = source_digest(["dipddpm.measure.figures"])
-    drawn = [asdict(record) for record in run.records if record.role != "stage" or record.suite == GROWTH]
-    key = digest([code, drawn])
-    figures.add("charts", key, lambda: _draw(run, figures.folder))
+    figures.add_charts(run)
     figures.tidy()
     stash[TABLE] = frame(run)
     stash[REPORTS] = write(run, stash[TABLE], figures.folder.parent, figures.paths)
-
-
-def _draw(run: Run, folder: Path) -> list[Path]:
-    from dipddpm.measure.figures import draw  # here: a run whose figures are drawn needs no matplotlib
-
-    return draw(run, folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import write_json
+from dipddpm.measure.growth import SUITE as GROWTH
 from dipddpm.measure.record import Measure, Run
 
 
@@ -39,6 +42,12 @@ class Figures:
             self._remove({*old} - {*paths, *self.paths})
         self.paths += paths
 
+    def add_charts(self, run: Run) -> None:
+        """Add every chart that a run has the data for."""
+        drawn = [asdict(record) for record in run.records if record.role != "stage" or record.suite == GROWTH]
+        key = digest([source_digest(["dipddpm.measure.figures"]), drawn])
+        self.add("charts", key, lambda: _draw(run, self.folder))
+
     def tidy(self) -> None:
         """Remove the figures of earlier sessions: the report is that of this one. What else lies there stays."""
         drawn = self._drawn()
@@ -58,6 +67,12 @@ class Figures:
         for path in paths:
             path.unlink(missing_ok=True)
             path.with_suffix(".svg").unlink(missing_ok=True)
+
+
+def _draw(run: Run, folder: Path) -> list[Path]:
+    from dipddpm.measure.figures import draw  # here: a run whose figures are drawn needs no matplotlib
+
+    return draw(run, folder)
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
