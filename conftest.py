@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from dipddpm.arms import Arm
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import WEAKER
 from dipddpm.device import open_device
 from dipddpm.dip import architecture
 from dipddpm.errors import InputError
-from dipddpm.experiment import Cell, Experiment
-from dipddpm.generation import generation_cells
-from dipddpm.judging import Judging
-from dipddpm.learning import Learning
-from dipddpm.measure.allocator import keep_freed
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.generation import generation_cells
+from dipddpm.experiments.judging import Judging
+from dipddpm.experiments.profiles import AXES, PROFILES, profile
+from dipddpm.experiments.restoration import Cell, Experiment
+from dipddpm.experiments.training_quality import Learning
+from dipddpm.experiments.training_runs import Learner
 from dipddpm.measure.content import digest
-from dipddpm.measure.machine import machine
+from dipddpm.measure.instruments.allocator import keep_freed
+from dipddpm.measure.instruments.machine import machine
+from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.record import Measure, Record, Role, Run
-from dipddpm.measure.session import RUN
 from dipddpm.measure.store import Store
-from dipddpm.measure.timer import synchronised
 from dipddpm.metrics import metrics
-from dipddpm.profiles import AXES, PROFILES, profile
 from dipddpm.restore import Setting
+from dipddpm.session.figures import RUN
 from dipddpm.tasks import task
-from dipddpm.training_runs import Learner
 
-pytest_plugins = ["dipddpm.measure.plugin"]
+pytest_plugins = ["dipddpm.session.plugin"]
 
 EXPERIMENTS: pytest.StashKey[list[Experiment]] = pytest.StashKey()
 THRESHOLDS = {"psnr": [20.0, 22.0, 25.0], "ssim": [0.7, 0.8, 0.9]}

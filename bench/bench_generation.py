@@ -10,10 +10,10 @@ from functools import cache
 import pytest
 import torch
 
-from dipddpm.arms import Arm
 from dipddpm.errors import InputError
-from dipddpm.generation import Generation
-from dipddpm.judging import SCORING, identity
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.generation import Generation
+from dipddpm.experiments.judging import SCORING, identity
 from dipddpm.measure.record import Measure, Record
 from dipddpm.rng import image_keys, seed_for
 

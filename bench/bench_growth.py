@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from dipddpm import experiment as experiments
-from dipddpm import stages
-from dipddpm.arms import Arm
 from dipddpm.dip.deep_decoder import DeepDecoder
 from dipddpm.dip.skip import SkipNet
-from dipddpm.experiment import Experiment
+from dipddpm.experiments import restoration as experiments
+from dipddpm.experiments import stages
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.restoration import Experiment
 from dipddpm.generate import generate
-from dipddpm.measure import growth
-from dipddpm.measure.memory import PeakMemory
+from dipddpm.measure.instruments.memory import PeakMemory
+from dipddpm.measure.instruments.roofline import repeated
 from dipddpm.measure.record import Measure, Record
-from dipddpm.measure.roofline import repeated
 from dipddpm.measure.store import Store
+from dipddpm.report import growth
 from dipddpm.restore import Setting
 
 FACTOR, ROUNDS = 2, 3

@@ -20,18 +20,18 @@ from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
 from dipddpm.extractors import open_extractor
 from dipddpm.extractors.embedded64 import Embedded64
-from dipddpm.fitting import fit_dip
-from dipddpm.measure.flops import flops
+from dipddpm.fitting.plain import fit_dip
+from dipddpm.measure.instruments.flops import flops
+from dipddpm.measure.instruments.paired_timing import median_ratio, paired
 from dipddpm.measure.record import Measure, Record
-from dipddpm.measure.reference import median_ratio, paired
 from dipddpm.metrics.psnr import Psnr
 from dipddpm.metrics.ssim import Ssim
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import sample_ddim
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
+from dipddpm.training import Recipe, Training
 from dipddpm.unet import UNet
-from dipddpm.updates import Recipe, Training
 
 diffusers = pytest.importorskip("diffusers", reason="needs pip install 'dipddpm[peers]'")
 deepinv = pytest.importorskip("deepinv", reason="needs pip install 'dipddpm[peers]'")

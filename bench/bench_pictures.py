@@ -1,8 +1,8 @@
 """What does it look like? Target, observation, DIP, both arms and the bound, side by side."""
 
 from dipddpm import tasks
-from dipddpm.arms import Arm
 from dipddpm.data import to_uint8
+from dipddpm.experiments.arms import Arm
 from dipddpm.measure.content import digest, source_digest, tensor_digest
 
 ROWS = 6
@@ -33,7 +33,7 @@ def bench_pictures(focus, experiment, figures):
     title = f"{task}: {tasks.task(task).description}"
     key = digest(
         [
-            source_digest(["dipddpm.measure.figures"]),
+            source_digest(["dipddpm.report.figures"]),
             title,
             captions,
             [tensor_digest(x[:ROWS]) for x in columns.values()],
@@ -41,7 +41,7 @@ def bench_pictures(focus, experiment, figures):
     )
 
     def draw():
-        from dipddpm.measure.figures import picture_grid  # here: nothing to draw, no matplotlib
+        from dipddpm.report.figures import picture_grid  # here: nothing to draw, no matplotlib
 
         return [picture_grid(pictures, captions, figures.folder / f"grid-{task}", title)]
 

@@ -8,11 +8,11 @@ milliseconds go into memory, whose price depends on what the process did before 
 
 import pytest
 
-from dipddpm import stages
 from dipddpm.dip.skip import SkipNet
-from dipddpm.measure import reference
+from dipddpm.experiments import stages
+from dipddpm.measure.instruments import paired_timing as reference
+from dipddpm.measure.instruments.paired_timing import measured
 from dipddpm.measure.record import Measure, Record
-from dipddpm.measure.reference import measured
 
 STAGES = {
     "dip fit": lambda e: stages.dip_fit(e.denoiser, e.device, batch=4, iterations=2),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dipddpm.arms import Arm
 from dipddpm.denoisers import open_denoiser
+from dipddpm.experiments.arms import Arm
 
 
 @pytest.mark.parametrize("kind", ["noise", "blur", "dip", "dip alone"])

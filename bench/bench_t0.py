@@ -1,6 +1,6 @@
 """At which step should a DIP enter, and with how many evaluations? The t0 by K grid, at one solver."""
 
-from dipddpm.arms import Arm
+from dipddpm.experiments.arms import Arm
 from dipddpm.restore import Setting
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from dipddpm import unet
-from dipddpm.measure import roofline
-from dipddpm.measure.flops import flops
-from dipddpm.measure.machine import machine
+from dipddpm.measure.instruments import roofline
+from dipddpm.measure.instruments.flops import flops
+from dipddpm.measure.instruments.machine import machine
+from dipddpm.measure.instruments.roofline import peak_rate, repeated
 from dipddpm.measure.record import Measure, Record
-from dipddpm.measure.roofline import peak_rate, repeated
 
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 

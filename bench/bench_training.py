@@ -7,10 +7,10 @@ ratio, after how many updates and seconds, the fitting of the priors included. L
 
 from dataclasses import asdict
 
+from dipddpm.experiments.training_runs import NONE
 from dipddpm.measure.record import Measure, Record
 from dipddpm.metrics import metrics
-from dipddpm.training import HELD_OUT_T
-from dipddpm.training_runs import NONE
+from dipddpm.train import HELD_OUT_T
 
 
 def bench_training(learner_at, learning, judging, run_once, record):

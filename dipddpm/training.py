@@ -1,236 +1,290 @@
-"""Training on files: a loop with its progress, that resumes to the same numbers after a kill."""
+"""One update of a noise network: the batch, the loss, the step, the average. Resumes to the same numbers."""
 
 from __future__ import annotations
 
-import json
-import pickle
-import sys
-import time
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from dipddpm.batches import ChargedClock, in_batches
+from dipddpm.batches import in_batches
 from dipddpm.data import to_float
 from dipddpm.distributed import ALONE, Processes
 from dipddpm.errors import InputError
 from dipddpm.injection import Injection
-from dipddpm.priorset import PriorSet
-from dipddpm.rng import image_keys, seed_for
+from dipddpm.injection.none import NoInjection
+from dipddpm.rng import seed_for
 from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
-from dipddpm.updates import PLAIN, Batch, Diverged, Recipe, Training, ddpm_loss
 
-HELD_OUT_T = (50, 150, 300, 500, 800)  # signal-to-noise from 34 to 0.0015: from retouching to guessing
-KEPT_EVERY = 60.0  # seconds after which the state is written at the latest: what a kill may cost
+PLAIN = NoInjection()
 
 
-@torch.inference_mode()
-def held_out_loss(
-    model: nn.Module,
-    schedule: Schedule,
-    images: Tensor,
-    device: torch.device,
-    seed: int = 0,
-    way: Injection = PLAIN,
-    mu: Tensor | None = None,
-) -> dict:
-    """Loss at each of five steps over held-out uint8 images, the same noise at every call: {t: mean squared error}.
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: besides the images and their priors, all that decides its weights.
 
-    A schedule too short for some of the steps goes without them.
+    Attributes:
+        steps: updates. batch: images an update, over all processes.
+        lr: peak learning rate of AdamW, after ``warmup`` updates; it falls along half a cosine to 2 % at ``steps``, or
+            stays (``decay`` False), so that a longer run begins as a shorter one did.
+        ema_decay: of the averaged weights. clip: largest norm of the gradient.
+        seed: of the initial weights, the order of the images and the draws of (t, eps).
+        precision: ``bf16`` runs the network in bfloat16 where autocast allows it; weights and loss stay float32.
+        compiled: through torch.compile.
     """
-    model.eval()
-    losses, stage = {}, f"held-out loss ({images.shape[-1]} px, {device.type})"
 
-    def loss(batch: Batch, some: slice) -> Tensor:
-        x_0, t, eps, mu = batch.part(some)
-        return ddpm_loss(model, schedule, x_0, t, eps, way, mu)
-
-    for t in (t for t in HELD_OUT_T if t < schedule.T):
-        rng = torch.Generator().manual_seed(seed_for(seed, "held out", t))
-        values = []
-        for start in range(0, len(images), 128):
-            x_0 = to_float(images[start : start + 128])
-            eps = torch.randn(x_0.shape, generator=rng)
-            steps = torch.full((len(x_0),), t, device=device)
-            priors = None if mu is None else mu[start : start + 128].to(device)
-            batch = Batch(x_0.to(device), steps, eps.to(device), priors)
-            values += in_batches(stage, len(x_0), partial(loss, batch))
-        losses[t] = float(torch.cat(values).mean())
-    model.train()
-    return losses
+    steps: int
+    batch: int = 64
+    lr: float = 5e-4
+    warmup: int = 200
+    decay: bool = True
+    ema_decay: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
 
 
-def train(
-    images: Tensor,
-    held_out: Tensor,
-    out: Path,
-    *,
-    model: UNet,
-    schedule: Schedule,
-    recipe: Recipe,
-    way: Injection = PLAIN,
-    priors: PriorSet | None = None,
-    held_out_priors: PriorSet | None = None,
-    initialise: Callable[[UNet], object] | None = None,
-    initialised: Mapping[str, object] | None = None,
-    device: torch.device | str = "cpu",
-    processes: Processes = ALONE,
-    save_every: int = 500,
-    keep_at: tuple[int, ...] = (),
-    provenance: Mapping[str, object] | None = None,
-    save: Callable[[Path, Mapping[str, Tensor], dict], None],
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict:
-    """Train ``model`` on uint8 ``images`` and write ``out`` (averaged weights) with a record of what made it.
+class Batch(NamedTuple):
+    """x_0, eps (N, 3, H, W); t (N,); mu (N, 3, H, W) where there are priors."""
 
-    The complete state goes to ``out`` + ``.state`` every ``save_every`` updates, about once a minute, and on Ctrl-C;
-    the same call goes on from there and ends with the same numbers as a run that was never stopped.
+    x_0: Tensor
+    t: Tensor
+    eps: Tensor
+    mu: Tensor | None = None
+
+    def part(self, images: slice) -> Batch:
+        """Some of its images."""
+        return Batch(self.x_0[images], self.t[images], self.eps[images], None if self.mu is None else self.mu[images])
+
+
+class Diverged(InputError):
+    """The loss, its gradient or the weights are no numbers any more. The message says since when."""
+
+
+def ddpm_loss(
+    model: Callable[[Tensor, Tensor], Tensor], schedule: Schedule, x_0: Tensor, t: Tensor, eps: Tensor,
+    way: Injection = PLAIN, mu: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Mean squared error of the predicted noise, one value an image: L_simple of 2006.11239, eq. 14.
+
+    Shapes: x_0, eps and mu (N, 3, H, W), x_0 and mu in [-1, 1]; t (N,). Returns (N,).
+    """
+    x_t = way.condition(schedule.q_sample(x_0, t, eps), t, mu, schedule)
+    x_t = x_t.contiguous(memory_format=torch.channels_last)
+    return (model(x_t, t) - eps).float().square().flatten(1).mean(1)
+
+
+def draw_batch(images: Tensor, schedule: Schedule, batch: int, seed: int, step: int, mu: Tensor | None = None) -> Batch:
+    """The batch of one update. It depends on (seed, step) alone: a resumed run and a rival arm draw the same.
+
+    Images are visited epoch by epoch in a fresh order, mirrored with probability 1/2 (a prior with its image). The t of
+    a batch are spread evenly over 0..T-1 from one random offset (Kingma et al. 2107.00630, appendix I.1): same mean,
+    less variance.
 
     Args:
-        images: (N, 3, H, W) uint8, the training split.
-        held_out: (M, 3, H, W) uint8, never trained on.
-        way: how a prior enters; one that the network sees needs ``priors`` and ``held_out_priors``, made alike.
-        initialise: changes the new network before its training begins; a run that goes on has no use for it.
-        initialised: what it does that with, as JSON can hold it: a run with another one is another run.
-        processes: those that train together, each calling this with the same arguments; the first one writes.
-        keep_at: updates after which a checkpoint ``<stem>-<update>`` is kept besides the last one.
-        save: ``save(path, weights, record)``, how a checkpoint is written (``dipddpm.denoisers.unet``).
-        clock: seconds.
+        images: (N, 3, H, W) uint8.
+        mu: (N, 3, H, W), their priors.
+    """
+    n = len(images)
+    positions = torch.arange(step * batch, (step + 1) * batch)
+    chosen = torch.empty(batch, dtype=torch.long)
+    for epoch in (positions // n).unique().tolist():
+        here = positions // n == epoch
+        chosen[here] = _order(n, seed, epoch)[positions[here] % n]
+    rng = torch.Generator().manual_seed(seed_for(seed, "update", step))
+    mirrored = (torch.rand(batch, generator=rng) < 0.5)[:, None, None, None]
+    offset = torch.rand((), generator=rng)
+    t = ((offset + torch.arange(batch) / batch) % 1 * schedule.T).long().clamp(max=schedule.T - 1)
+    x_0 = to_float(images[chosen])
+    eps = torch.randn(x_0.shape, generator=rng)
+    priors = None if mu is None else mu[chosen]
+    return Batch(_mirror(x_0, mirrored), t, eps, None if priors is None else _mirror(priors, mirrored))
 
-    Returns:
-        the record: settings, loss curve, held-out loss at five noise levels, seconds.
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_for(seed, "order", epoch)))
+
+
+def _mirror(x: Tensor, mirrored: Tensor) -> Tensor:
+    return torch.where(mirrored, x.flip(-1), x)
+
+
+def initial_network(config: Mapping[str, Any], seed: int, channels: int = 3) -> UNet:
+    """The U-Net of a seed. Further input channels begin with weights of 0: every arm begins as the same network.
+
+    Args:
+        config: arguments of :class:`UNet` but ``in_channels``.
+        channels: of the input: ``Injection.channels``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        plain = UNet(**{**config, "in_channels": 3})
+    if channels == 3:
+        return plain
+    wide = UNet(**{**config, "in_channels": channels})
+    weights = plain.state_dict()
+    stem = weights["stem.weight"]
+    weights["stem.weight"] = torch.cat([stem, stem.new_zeros(len(stem), channels - 3, *stem.shape[2:])], dim=1)
+    wide.load_state_dict(weights)
+    return wide
+
+
+class EMA:
+    """Exponential moving average of a model's parameters, ``decay`` warmed up as (1 + n) / (10 + n)."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
+        self.shadow = {name: p.detach().clone() for name, p in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the current weights."""
+        self.updates += 1
+        rate = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        current = model.state_dict()
+        torch._foreach_lerp_(list(self.shadow.values()), [current[name] for name in self.shadow], rate)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then half a cosine down to 2 % of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+class Training:
+    """A network in training: weights, their average, optimiser, and ``done``, the updates behind it.
+
+    ``whole`` is False while these change: an interruption there leaves nothing to go on from.
+
+    Args:
+        model: moved to ``device`` and trained in place.
+        way: how a prior enters; the default is the plain DDPM.
+        processes: those that share each batch.
 
     Raises:
-        InputError: the loss became NaN (the last good state stays on disk), the state on disk is damaged or of another
-            run, or the priors are missing or of other images.
+        InputError: a batch that cannot be shared out evenly, or a network of other input channels than ``way`` has.
     """
-    device = torch.device(device)
-    mu, held_out_mu = (_mu(way, made, of) for made, of in ((priors, images), (held_out_priors, held_out)))
-    settings = asdict(recipe) | {
-        "T": schedule.T,
-        "model": model.config,
-        "images": len(images),
-        "images_hash": f"{seed_for(*image_keys(images)):x}",
-        "held_out": len(held_out),
-        "held_out_hash": f"{seed_for(*image_keys(held_out)):x}",
-        "injection": way.name,
-        "priors": priors.record() if priors and mu is not None else None,
-        "initialised": dict(initialised) if initialised else None,
-    }
-    state_file, clock = out.with_suffix(out.suffix + ".state"), ChargedClock(clock)
-    state = read_state(state_file, settings)
-    prior_seconds = priors.seconds if priors and mu is not None else 0.0
-    if initialise and not state and processes.first:
-        began = clock()
-        initialise(model.to(device))
-        prior_seconds = clock() - began
-    training = Training(model, schedule, recipe, way, device, processes)
-    curve, window, seconds, saved = [], [], 0.0, "none was saved yet"
-    if state:
-        training.load(state["tensors"])
-        curve, window, seconds, prior_seconds = (state[k] for k in ("curve", "window", "seconds", "prior_seconds"))
-        saved = f"{state_file}, of update {training.done}"
-    processes.share_weights(training.model)
-    steps, batch, done = recipe.steps, recipe.batch, training.done
 
-    def record(at: int) -> dict:
-        averaged = UNet(**model.config).to(device)
-        averaged.load_state_dict(training.ema.shadow)
-        return {
-            **settings,
-            **(provenance or {}),
-            "processes": processes.count,
-            "updates": at,
-            "images_seen": at * batch,
-            "seconds": round(seconds, 1),
-            "prior_seconds": round(prior_seconds, 1),
-            "images_per_second": round(at * batch / seconds, 1) if seconds else None,
-            "loss_curve": curve,
-            "held_out_loss": held_out_loss(averaged, schedule, held_out, device, 0, way, held_out_mu),
-        }
-
-    def keep() -> str:
-        """Write the state; where it is."""
-        numbers = dict(curve=curve, window=window, seconds=seconds, prior_seconds=prior_seconds)
-        state = dict(tensors=training.state(), settings=json.dumps(settings), **numbers)
-        if processes.first:
-            write_state(state, state_file)
-        return f"{state_file}, of update {training.done}"
-
-    started, kept = clock() - seconds, seconds
-    bar = tqdm(
-        range(done, steps), initial=done, total=steps, unit="update", mininterval=2, dynamic_ncols=True,
-        file=sys.stderr, disable=not processes.first,
-    )  # fmt: skip
-    try:
-        for at in (step + 1 for step in bar):
-            window.append(training.update(images, mu))
-            seconds = clock() - started
-            if at % 100 == 0 or at == steps:
-                curve.append([at, round(sum(window) / len(window), 5)])
-                bar.set_postfix(loss=f"{curve[-1][1]:.4f}", images_s=f"{at * batch / seconds:.0f}")
-                window.clear()
-            # Before the state: a run that goes on from there does not come by this update again.
-            if at in keep_at and processes.first:
-                save(out.with_stem(f"{out.stem}-{at}"), training.ema.shadow, record(at))
-            if at % save_every == 0 or at == steps or seconds - kept >= KEPT_EVERY:
-                saved, kept = keep(), seconds
-    except Diverged as error:
-        bar.close()
-        raise InputError(f"{error}; last good state: {saved}") from error
-    except KeyboardInterrupt:
-        bar.close()
-        # Of half an update, or where a checkpoint may be owed, the state saved last is the one to go on from.
-        if training.whole and training.done not in keep_at:
-            keep()
-        raise
-    if not processes.first:
-        return settings
-    final = record(steps)
-    save(out, training.ema.shadow, final)
-    return final
-
-
-def _mu(way: Injection, priors: PriorSet | None, images: Tensor) -> Tensor | None:
-    """The priors that the network is shown, once it is sure that they belong to the images."""
-    if not way.sees_mu:
-        return None
-    if priors is None:
-        raise InputError(f"injection {way.name!r} shows the network a prior: name one (--prior)")
-    priors.check(images)
-    return priors.mu
-
-
-def read_state(file: Path, settings: Mapping[str, object]) -> dict | None:
-    """What :func:`write_state` wrote, its tensors on the CPU; None where there is no such file.
-
-    Raises:
-        InputError: the file is damaged, or of a run with other settings.
-    """
-    if not file.exists():
-        return None
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        theirs = json.loads(state["settings"])
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is damaged: delete it, and the run begins anew") from error
-    other = [name for name in {**theirs, **settings} if theirs.get(name) != settings.get(name)]
-    if other:
-        raise InputError(
-            f"{file} belongs to a run with other settings ({', '.join(other)}): delete it or choose another --out"
+    def __init__(
+        self,
+        model: UNet,
+        schedule: Schedule,
+        recipe: Recipe,
+        way: Injection = PLAIN,
+        device: torch.device | str = "cpu",
+        processes: Processes = ALONE,
+    ):
+        processes.check(recipe.batch)
+        if model.config["in_channels"] != way.channels:
+            takes = model.config["in_channels"]
+            raise InputError(f"injection {way.name!r} feeds {way.channels} channels, the network takes {takes}")
+        self.device, self.schedule, self.recipe, self.way = torch.device(device), schedule, recipe, way
+        self.processes, self.done, self.whole = processes, 0, True
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
+        self.ema = EMA(model, recipe.ema_decay)
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.99), fused=True
         )
-    return state
+        self._network = torch.compile(self.model) if recipe.compiled else self.model
 
+    def update(self, images: Tensor, mu: Tensor | None = None) -> float:
+        """One update on a batch of uint8 ``images`` (N, 3, H, W) and their priors; the loss.
 
-def write_state(state: Mapping[str, object], file: Path) -> None:
-    """A kill leaves the old state or the new one, never a part. ``settings`` in it is JSON text."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(file)
+        Raises:
+            Diverged: loss or gradient are not finite; the weights are still those before this update.
+        """
+        recipe = self.recipe
+        batch = draw_batch(images, self.schedule, recipe.batch, recipe.seed, self.done, mu)
+        x_0, t, eps, mu = (
+            None if part is None else self.processes.share(part).to(self.device, non_blocking=True) for part in batch
+        )
+        assert x_0 is not None and t is not None and eps is not None
+        loss = self.processes.average(self.model, self._backward(Batch(x_0, t, eps, mu)))
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        value, size = torch.stack([loss.detach(), norm]).tolist()
+        if not (math.isfinite(value) and math.isfinite(size)):
+            what, became = ("loss", value) if not math.isfinite(value) else ("gradient", size)
+            raise Diverged(f"the {what} became {became} at update {self.done}")
+        steps = recipe.steps if recipe.decay else 10**12
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.done, steps, recipe.lr, recipe.warmup)
+        self.whole = False
+        self._optimizer.step()
+        self.ema.update(self.model)
+        self.done += 1
+        self.whole = True
+        return value
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """The loss of a batch, and its gradient in the parameters' ``grad``.
+
+        Where memory is short of the whole batch, the loss and the gradient are sums over slices of it, each with its
+        share of the images: the same numbers to rounding (a network with dropout draws other units to drop).
+        """
+        summed: dict[nn.Parameter, Tensor] = {}
+
+        def backward(images: slice) -> Tensor:
+            x_0, t, eps, mu = batch.part(images)
+            share = len(x_0) / len(batch.x_0)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                loss = ddpm_loss(self._network, self.schedule, x_0, t, eps, self.way, mu).mean()
+            if share < 1:
+                loss = loss * share
+            # A gradient starts at none in every slice: what a failed attempt left is no part of the sum, and what other
+            # slices gave lies aside, where no attempt can spoil it.
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if share < 1:
+                for p in self.model.parameters():
+                    if p.grad is not None:
+                        summed[p] = summed[p].add_(p.grad) if p in summed else p.grad
+                    p.grad = summed.get(p)
+            return loss.detach()
+
+        width = "-".join(str(c) for c in self.model.config["channels"])
+        stage = f"training (U-Net {width}, {self.model.config['size']} px, {self.recipe.precision}, {self.device.type})"
+        losses = in_batches(stage, len(batch.x_0), backward)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that another run needs to go on from here, by name.
+
+        Raises:
+            Diverged: a weight is not finite: nothing to go on from.
+        """
+        if not all(bool(p.isfinite().all()) for p in self.model.state_dict().values()):
+            raise Diverged(f"the weights became NaN or infinite before update {self.done}")
+        tensors = {f"model.{name}": p for name, p in self.model.state_dict().items()}
+        tensors |= {f"ema.{name}": p for name, p in self.ema.shadow.items()}
+        for i, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in moments.items()}
+        return tensors | {"done": torch.tensor(self.done)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(part("model."))
+        # Copies in the memory layout of the parameters: the average is changed in place, and the fused optimiser walks
+        # through parameter and moments side by side without a look at their strides.
+        ema = part("ema.")
+        self.ema.shadow = {name: torch.empty_like(p).copy_(ema[name]) for name, p in self.model.state_dict().items()}
+        whole, parameters = self._optimizer.state_dict(), list(self.model.parameters())
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            i, _, key = name.partition(".")
+            like = parameters[int(i)] if value.ndim else value
+            moments.setdefault(int(i), {})[key] = torch.empty_like(like, requires_grad=False).copy_(value)
+        self._optimizer.load_state_dict(whole | {"state": moments})
+        self.done = self.ema.updates = int(state["done"])

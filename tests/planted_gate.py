@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from dipddpm.measure.instruments.paired_timing import UNIT
 from dipddpm.measure.record import Measure, Record, Run
-from dipddpm.measure.reference import UNIT
 
 IMAGES = 8
 MACHINE = {"gpu": None, "cpu": "a CPU", "cores": 2, "threads": 2, "torch": "2", "id": "here"}

@@ -7,7 +7,7 @@ import pytest
 
 ASK = """
 import resource, torch
-from dipddpm.measure import allocator
+from dipddpm.measure.instruments import allocator
 {before}
 def faults(times):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

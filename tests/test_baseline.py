@@ -11,17 +11,17 @@ import pytest
 from planted_gate import MACHINE, cell, ratios, records, run, stage
 
 from dipddpm.cli import main
-from dipddpm.measure import machine as machine_module
-from dipddpm.measure.baseline import NoBaseline, entries_of, load, write
-from dipddpm.measure.calibrate import Calibration, busy
-from dipddpm.measure.compare import compare
 from dipddpm.measure.files import readable_json
-from dipddpm.measure.floor import losses_caught, quality_floor, repeated, slowdowns_caught
-from dipddpm.measure.machine import machine
-from dipddpm.measure.promote import promote
+from dipddpm.measure.gate.baseline import NoBaseline, entries_of, load, write
+from dipddpm.measure.gate.calibrate import Calibration, busy
+from dipddpm.measure.gate.compare import compare
+from dipddpm.measure.gate.noise_floor import losses_caught, quality_floor, repeated, slowdowns_caught
+from dipddpm.measure.gate.promote import promote
+from dipddpm.measure.gate.tolerances import Tolerances
+from dipddpm.measure.instruments import machine as machine_module
+from dipddpm.measure.instruments.machine import machine
+from dipddpm.measure.instruments.paired_timing import PAIRS, measured, paired, steady
 from dipddpm.measure.record import Measure, MeasureError, Run
-from dipddpm.measure.reference import PAIRS, measured, paired, steady
-from dipddpm.measure.tolerances import Tolerances
 
 STAGE = "speed / all / evaluation / 0 / 0"
 
@@ -219,7 +219,7 @@ def test_a_machine_that_slows_down_slows_both():
 
 
 def test_an_unsteady_reference_is_measured_again_and_said(monkeypatch):
-    from dipddpm.measure import reference
+    from dipddpm.measure.instruments import paired_timing as reference
 
     clock = Clock(0.6)
     monkeypatch.setattr(reference, "reference_work", lambda device: clock.work(0.2))
@@ -229,7 +229,7 @@ def test_an_unsteady_reference_is_measured_again_and_said(monkeypatch):
 
 
 def test_the_reference_workload_runs():
-    from dipddpm.measure.reference import reference_work
+    from dipddpm.measure.instruments.paired_timing import reference_work
 
     values, seconds = paired(reference_work("cpu"), reference_work("cpu"), pairs=3, seconds=0.001)
     assert len(values) == 3 and all(0.1 < value < 10 for value in values) and all(s > 0 for s in seconds)
@@ -343,7 +343,7 @@ def test_a_calibration_run_that_was_killed_is_not_kept(tmp_path, monkeypatch):
         run(selected="unfinished").save(Path(command[command.index("--results") + 1]) / "run-1.json")
         return subprocess.CompletedProcess(command, -9, stdout="", stderr="")
 
-    monkeypatch.setattr("dipddpm.measure.calibrate.subprocess.run", killed)
+    monkeypatch.setattr("dipddpm.measure.gate.calibrate.subprocess.run", killed)
     calibration = Calibration(tmp_path / "b.json", "cpu", suites=tmp_path)
     with pytest.raises(MeasureError, match="calibration run timing-00 failed with exit code -9"):
         calibration.timing(1)

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from planted_gate import cell, ratios, records, run, stage
 
-from dipddpm.measure.baseline import load
-from dipddpm.measure.compare import compare
-from dipddpm.measure.outcomes import HOLDS, INCOMPARABLE, NOTHING, REGRESSION
-from dipddpm.measure.promote import promote
+from dipddpm.measure.gate.baseline import load
+from dipddpm.measure.gate.compare import compare
+from dipddpm.measure.gate.outcomes import HOLDS, INCOMPARABLE, NOTHING, REGRESSION
+from dipddpm.measure.gate.promote import promote
 from dipddpm.measure.record import Measure
 
 NOISE_5 = "restoration / inpaint / noise / 5 / 0"

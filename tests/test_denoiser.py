@@ -13,7 +13,7 @@ import dipddpm.denoisers.unet as module
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import SHIPPED, WEAKER, save_checkpoint
 from dipddpm.errors import InputError
-from dipddpm.training import HELD_OUT_T
+from dipddpm.train import HELD_OUT_T
 from dipddpm.unet import Attention, UNet, time_embedding
 
 FOLDER = Path(module.__file__).parent

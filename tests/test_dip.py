@@ -19,7 +19,7 @@ from dipddpm.dip import (
     width_for,
 )
 from dipddpm.errors import InputError
-from dipddpm.fitting import build, fit_dip
+from dipddpm.fitting.plain import build, fit_dip
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import Observation, Operator
 

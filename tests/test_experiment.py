@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from dipddpm import restore as restore_module
-from dipddpm.arms import Arm, arms
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
-from dipddpm.experiment import Experiment
+from dipddpm.experiments.arms import Arm, arms
+from dipddpm.experiments.profiles import profile
+from dipddpm.experiments.restoration import Experiment
+from dipddpm.experiments.tuning import tune
 from dipddpm.measure.store import Store
 from dipddpm.priors import Evidence, prior, priors
-from dipddpm.profiles import profile
 from dipddpm.restore import Setting, restore, score
 from dipddpm.rng import ImageRng
-from dipddpm.tuning import tune
 
 TINY = dataclasses.replace(
     profile("smoke"),

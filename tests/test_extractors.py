@@ -29,7 +29,7 @@ from dipddpm.population.fd import Fd
 from dipddpm.population.floor import disjoint
 from dipddpm.population.kid import Kid
 from dipddpm.population.precision_recall import Precision, Recall
-from dipddpm.training_extractor import augment, labels, train_extractor
+from dipddpm.train_extractor import augment, labels, train_extractor
 
 FOLDER = Path(dipddpm.__file__).parents[2] / "shared" / "cifar10-jpeg"
 

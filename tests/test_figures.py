@@ -18,9 +18,9 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from dipddpm.measure import figures
-from dipddpm.measure.figures import draw, pareto_front, picture_grid
 from dipddpm.measure.record import Measure, Record, Run
+from dipddpm.report import figures
+from dipddpm.report.figures import draw, pareto_front, picture_grid
 
 ITEMS = 4
 
@@ -243,9 +243,9 @@ def test_picture_grid_refuses_what_does_not_fit(columns, captions, message, tmp_
 
 
 def test_figures_stand_on_measurement_alone_and_leave_pyplot_alone():
-    code = "import sys, dipddpm.measure.figures; print(*(n for n in sys.modules if 'dipddpm' in n or 'pyplot' in n))"
+    code = "import sys, dipddpm.report.figures; print(*(n for n in sys.modules if 'dipddpm' in n or 'pyplot' in n))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert set(loaded) >= {"dipddpm", "dipddpm.measure.figures"}
+    assert set(loaded) >= {"dipddpm", "dipddpm.report.figures"}
     assert all(name == "dipddpm" or name.startswith("dipddpm.measure") for name in loaded)
 
 

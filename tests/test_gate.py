@@ -18,9 +18,9 @@ CONFTEST = """
 import sys
 sys.path.insert(0, {tests!r})
 import pytest, planted_gate
-from dipddpm.measure.session import RUN
+from dipddpm.session.figures import RUN
 
-pytest_plugins = ["dipddpm.measure.plugin"]
+pytest_plugins = ["dipddpm.session.plugin"]
 
 def pytest_addoption(parser):
     parser.addoption("--setting", default="planted")
@@ -46,7 +46,7 @@ GOOD = {"psnr": "24.0", "time": "planted_gate.ratios()", "again": "planted_gate.
 @pytest.fixture
 def session(pytester, monkeypatch):
     """Runs the planted suite, changed as asked, in a session of its own; its modules are new each time."""
-    monkeypatch.setattr("dipddpm.measure.session._draw", lambda run, folder: [])  # figures are not what is gated
+    monkeypatch.setattr("dipddpm.session.figures._draw", lambda run, folder: [])  # figures are not what is gated
     pytester.makeconftest(CONFTEST.format(tests=str(ROOT / "tests")))
     pytester.makeini("[pytest]\npython_files = bench_*.py\npython_functions = bench_*\n")
     (pytester.path / "bench").mkdir()
@@ -159,7 +159,7 @@ def test_a_suite_that_lacks_what_it_needs_is_not_gone(session):
 def test_the_code_that_is_measured_is_no_part_of_a_suite(session):
     Path("bench/bench_import.py").write_text(
         "from dipddpm.measure.content import own_digest\n"
-        "from dipddpm.measure.session import RUN\n"
+        "from dipddpm.session.figures import RUN\n"
         "def bench_x(record, request): assert request.config.stash[RUN].origins[__name__] == own_digest(__name__)\n"
     )
     assert session().ret == 0

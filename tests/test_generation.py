@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dipddpm import generation as generation_module
-from dipddpm.arms import Arm
 from dipddpm.cli import main
 from dipddpm.data import open_dataset, to_float
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.errors import InputError
+from dipddpm.experiments import generation as generation_module
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.generation import Generation, generation_arms, generation_cells
+from dipddpm.experiments.profiles import profile
 from dipddpm.generate import GeneratedImages, generate, sample_images
-from dipddpm.generation import Generation, generation_arms, generation_cells
 from dipddpm.measure.store import Store
-from dipddpm.profiles import profile
 from dipddpm.restore import Setting
 from dipddpm.rng import ImageRng, seed_for
 from dipddpm.schedule import Schedule

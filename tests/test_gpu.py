@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from dipddpm.arms import Arm
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.dip import architectures
-from dipddpm.experiment import Experiment
-from dipddpm.fitting import fit_dip
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.profiles import profile
+from dipddpm.experiments.restoration import Experiment
+from dipddpm.fitting.plain import fit_dip
+from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
-from dipddpm.measure.timer import synchronised
-from dipddpm.profiles import profile
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import task
 

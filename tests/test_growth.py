@@ -7,13 +7,13 @@ import planted
 import pytest
 from matplotlib.text import Annotation, Text
 
-from dipddpm.measure import growth
-from dipddpm.measure.figures import draw
-from dipddpm.measure.figures import growth as figure
-from dipddpm.measure.figures.canvas import style
-from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import Run
-from dipddpm.measure.report import markdown
+from dipddpm.report import growth
+from dipddpm.report.figures import draw
+from dipddpm.report.figures import growth as figure
+from dipddpm.report.figures.canvas import style
+from dipddpm.report.leaderboard import frame
+from dipddpm.report.markdown import markdown
 
 SIZES = (2, 4, 8, 16)
 

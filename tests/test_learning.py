@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from dipddpm.data import open_dataset
-from dipddpm.experiment import Experiment
+from dipddpm.experiments.judging import Judging
+from dipddpm.experiments.profiles import profile
+from dipddpm.experiments.restoration import Experiment
+from dipddpm.experiments.training_quality import Learning
+from dipddpm.experiments.training_runs import NONE
+from dipddpm.experiments.turns import ROUNDS, in_turns
 from dipddpm.injection import injection
-from dipddpm.judging import Judging
-from dipddpm.learning import Learning
 from dipddpm.measure.store import Store
-from dipddpm.profiles import profile
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys
 from dipddpm.schedule import Schedule
-from dipddpm.training import HELD_OUT_T
-from dipddpm.training_runs import NONE
-from dipddpm.turns import ROUNDS, in_turns
-from dipddpm.updates import Training
+from dipddpm.train import HELD_OUT_T
+from dipddpm.training import Training
 
 ROOT, TASK = Path(__file__).parent.parent, "super_resolution"
 

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from planted import run
 
-from dipddpm.measure.contrast import samples
-from dipddpm.measure.figures import draw
-from dipddpm.measure.leaderboard import frame
-from dipddpm.measure.learning import curves, levels, points
 from dipddpm.measure.record import Measure, Record
-from dipddpm.measure.report import markdown, terminal, write
+from dipddpm.report.contrast import samples
+from dipddpm.report.figures import draw
+from dipddpm.report.leaderboard import frame
+from dipddpm.report.markdown import markdown, terminal, write
+from dipddpm.report.training_curves import curves, levels, points
 
 
 def learner(arm, part, updates, psnr, *, seed=0, prior=0.0, rate=0.5):

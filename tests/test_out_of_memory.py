@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from dipddpm.arms import Arm
 from dipddpm.batches import SmallerBatch
 from dipddpm.cli import main
 from dipddpm.data import open_dataset
@@ -15,23 +14,24 @@ from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.dip import architecture
 from dipddpm.errors import InputError
-from dipddpm.experiment import Experiment
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.generation import Generation
+from dipddpm.experiments.profiles import profile
+from dipddpm.experiments.restoration import Experiment
 from dipddpm.extractors import open_extractor
 from dipddpm.extractors.embedded64 import Embedding
-from dipddpm.fitting_batches import fit_in_batches
+from dipddpm.fitting.batches import fit_in_batches
 from dipddpm.generate import generate
-from dipddpm.generation import Generation
 from dipddpm.injection import injection
 from dipddpm.measure.store import Store
-from dipddpm.priorset import PriorRecipe, make_priors
-from dipddpm.profiles import profile
+from dipddpm.prior_sets import PriorRecipe, make_priors
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
-from dipddpm.training import held_out_loss
+from dipddpm.train import held_out_loss
+from dipddpm.training import Recipe, Training, initial_network
 from dipddpm.unet import UNet
-from dipddpm.updates import Recipe, Training, initial_network
 
 SCHEDULE = Schedule.linear()
 SMALL = {"size": 16, "channels": (8, 16), "attention_at": (8,)}

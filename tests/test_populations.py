@@ -7,13 +7,13 @@ import pytest
 import torch
 from planted import run
 
-from dipddpm.generation import generation_cells
-from dipddpm.measure import populations
-from dipddpm.measure.leaderboard import frame
+from dipddpm.experiments.generation import generation_cells
+from dipddpm.experiments.profiles import PROFILES, profile
 from dipddpm.measure.record import Measure, Record
-from dipddpm.measure.report import markdown, terminal, write
 from dipddpm.population.scores import distance_from, scores, spread_within
-from dipddpm.profiles import PROFILES, profile
+from dipddpm.report import populations
+from dipddpm.report.leaderboard import frame
+from dipddpm.report.markdown import markdown, terminal, write
 
 KID = "KID-embedded64@96-train"
 

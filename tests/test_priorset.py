@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from dipddpm import priorset
+from dipddpm import prior_sets as priorset
 from dipddpm.data import open_dataset
 from dipddpm.errors import InputError
-from dipddpm.experiment import Experiment
+from dipddpm.experiments.profiles import profile
+from dipddpm.experiments.restoration import Experiment
 from dipddpm.injection import injection
 from dipddpm.measure.store import Store
-from dipddpm.priorset import PriorRecipe, PriorSet, make_priors
-from dipddpm.profiles import profile
+from dipddpm.prior_sets import PriorRecipe, PriorSet, make_priors
 from dipddpm.schedule import Schedule
-from dipddpm.training import train
-from dipddpm.updates import Recipe, initial_network
+from dipddpm.train import train
+from dipddpm.training import Recipe, initial_network
 
 IMAGES = open_dataset("photo-patches", size=16).load("train")[:6]
 DIP = PriorRecipe("dip", "super_resolution", "deep_decoder", 3, seed=1)

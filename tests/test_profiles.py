@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from dipddpm.arms import arms, budgets, tuned_as
 from dipddpm.dip import architecture
 from dipddpm.errors import InputError
+from dipddpm.experiments.arms import arms, budgets, tuned_as
+from dipddpm.experiments.profiles import AXES, PROFILES, profile
+from dipddpm.experiments.tuning import candidates, draw_trials
 from dipddpm.priors import priors
-from dipddpm.profiles import AXES, PROFILES, profile
 from dipddpm.restore import Setting
 from dipddpm.tasks import tasks
-from dipddpm.tuning import candidates, draw_trials
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from planted import experiment, record, run
 
-from dipddpm.measure.contrast import samples
-from dipddpm.measure.leaderboard import frame
 from dipddpm.measure.record import Measure, MeasureError, Run
-from dipddpm.measure.report import markdown, terminal, write
-from dipddpm.measure.verdict import verdict
+from dipddpm.report.contrast import samples
+from dipddpm.report.leaderboard import frame
+from dipddpm.report.markdown import markdown, terminal, write
+from dipddpm.report.verdict import verdict
 
 
 def test_best_first_one_row_an_arm():

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from dipddpm.measure.roofline import peak_rate, repeated
+from dipddpm.measure.instruments.roofline import peak_rate, repeated
 
 
 def test_repeated_runs_as_often_as_it_says():

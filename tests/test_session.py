@@ -5,7 +5,7 @@ import json
 from planted import experiment
 
 from dipddpm.cli import main
-from dipddpm.measure.session import Figures
+from dipddpm.session.figures import Figures
 
 
 def painter(folder, name, calls):

@@ -9,10 +9,10 @@ from dipddpm import dip
 from dipddpm.cli import main
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
-from dipddpm.measure.flops import flops, flops_by_operator
-from dipddpm.measure.operators import operators
-from dipddpm.measure.roofline import convolution_rate, peak_rate, product_rate
-from dipddpm.stages import dip_fit, stage, stage_names
+from dipddpm.experiments.stages import dip_fit, stage, stage_names
+from dipddpm.measure.instruments.flops import flops, flops_by_operator
+from dipddpm.measure.instruments.operators import operators
+from dipddpm.measure.instruments.roofline import convolution_rate, peak_rate, product_rate
 
 CPU = torch.device("cpu")
 

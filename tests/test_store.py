@@ -13,11 +13,12 @@ import time
 import pytest
 import torch
 
-from dipddpm import fitting, sampling
+from dipddpm import sampling
 from dipddpm.dip.skip import SkipNet
+from dipddpm.fitting import plain as fitting
 from dipddpm.measure.content import digest, own_digest, source_digest, tensor_digest
 from dipddpm.measure.files import write_text
-from dipddpm.measure.memory import PeakMemory
+from dipddpm.measure.instruments.memory import PeakMemory
 from dipddpm.measure.store import Store
 
 
@@ -137,7 +138,8 @@ def test_the_code_of_a_fit_is_not_that_of_a_table():
         todo |= content._imports(name) - closure
     assert {"dipddpm.stacking", "dipddpm.rng", "dipddpm.dip", "dipddpm.tasks"} <= closure
     assert not any(
-        name.startswith("dipddpm.measure") or name in ("dipddpm.restore", "dipddpm.arms") for name in closure
+        name.startswith("dipddpm.measure") or name in ("dipddpm.restore", "dipddpm.experiments.arms")
+        for name in closure
     )
 
 
@@ -196,7 +198,7 @@ def test_peak_memory_does_not_miss_what_fits_in_memory_freed_before():
     """In a process of its own, whose C library is told to keep what is freed."""
     program = textwrap.dedent("""
         import torch
-        from dipddpm.measure.memory import PeakMemory
+        from dipddpm.measure.instruments.memory import PeakMemory
         before = [torch.ones(8, 1024, 1024, dtype=torch.uint8) for _ in range(20)]
         last = torch.ones(100)
         del before
@@ -210,7 +212,7 @@ def test_peak_memory_does_not_miss_what_fits_in_memory_freed_before():
 
 
 def test_peak_memory_without_the_kernels_mark(monkeypatch, tmp_path):
-    monkeypatch.setattr("dipddpm.measure.memory.CLEAR_REFS", tmp_path / "nowhere" / "clear_refs")
+    monkeypatch.setattr("dipddpm.measure.instruments.memory.CLEAR_REFS", tmp_path / "nowhere" / "clear_refs")
     with PeakMemory() as peak:
         fill_64_mib()
     assert peak.added > 60 * 2**20
@@ -219,7 +221,7 @@ def test_peak_memory_without_the_kernels_mark(monkeypatch, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_peak_memory_and_clock_on_a_gpu():
-    from dipddpm.measure.timer import synchronised
+    from dipddpm.measure.instruments.timer import synchronised
 
     with PeakMemory("cuda") as peak:
         block = torch.ones(64, 1024, 1024, dtype=torch.uint8, device="cuda")

@@ -8,19 +8,19 @@ from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser, save_checkpoint
 from dipddpm.errors import InputError
-from dipddpm.experiment import Experiment
+from dipddpm.experiments.profiles import profile
+from dipddpm.experiments.restoration import Experiment
+from dipddpm.experiments.training_runs import NONE, Learner, TrainingRuns
 from dipddpm.injection import injection, injections
 from dipddpm.measure.store import Store
+from dipddpm.prior_sets import PriorRecipe, make_priors, observe
 from dipddpm.priors import priors
-from dipddpm.priorset import PriorRecipe, make_priors, observe
-from dipddpm.profiles import profile
 from dipddpm.restore import Counted, Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
-from dipddpm.training_runs import NONE, Learner, TrainingRuns
-from dipddpm.updates import Recipe, Training, ddpm_loss, draw_batch, initial_network
+from dipddpm.training import Recipe, Training, ddpm_loss, draw_batch, initial_network
 
 SCHEDULE, SHAPE, N = Schedule.linear(), (3, 16, 16), 3
 CONFIG = {"size": 16, "channels": (8, 16), "attention_at": (8,)}

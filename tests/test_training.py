@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from dipddpm import updates
+from dipddpm import training as updates
 from dipddpm.cli import main
 from dipddpm.cli import train as cli_train
 from dipddpm.data import open_dataset
@@ -20,9 +20,9 @@ from dipddpm.errors import InputError
 from dipddpm.injection import injection
 from dipddpm.injection.weights import Weights
 from dipddpm.schedule import Schedule
-from dipddpm.training import HELD_OUT_T, KEPT_EVERY, held_out_loss, read_state, train
+from dipddpm.train import HELD_OUT_T, KEPT_EVERY, held_out_loss, read_state, train
+from dipddpm.training import EMA, Diverged, Recipe, Training, ddpm_loss, draw_batch, learning_rate
 from dipddpm.unet import UNet
-from dipddpm.updates import EMA, Diverged, Recipe, Training, ddpm_loss, draw_batch, learning_rate
 
 SCHEDULE = Schedule.linear()
 IMAGES = open_dataset("photo-patches", size=16).load("train")[:50]

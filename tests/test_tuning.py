@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from dipddpm import tuning
+from dipddpm.experiments import tuning
+from dipddpm.experiments.tuning import tune
 from dipddpm.restore import Setting
-from dipddpm.tuning import tune
 
 
 class Observed:

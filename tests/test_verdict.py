@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from planted import GRID, experiment, record, run
 
-from dipddpm.measure.contrast import against_best_control, against_part, at_equal_budget, samples
-from dipddpm.measure.verdict import break_even, sentence, verdict
+from dipddpm.report.contrast import against_best_control, against_part, at_equal_budget, samples
+from dipddpm.report.verdict import break_even, sentence, verdict
 
 
 def judge(made):

@@ -10,9 +10,9 @@ from dipddpm import __version__
 from dipddpm.cli import generate, profile, runs, train
 from dipddpm.device import open_device
 from dipddpm.errors import InputError
-from dipddpm.measure.allocator import keep_freed
-from dipddpm.measure.baseline import NoBaseline
-from dipddpm.measure.outcomes import NO_BASELINE
+from dipddpm.measure.gate.baseline import NoBaseline
+from dipddpm.measure.gate.outcomes import NO_BASELINE
+from dipddpm.measure.instruments.allocator import keep_freed
 from dipddpm.measure.record import MeasureError
 
 

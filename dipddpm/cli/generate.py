@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from dipddpm.arms import Arm
 from dipddpm.cli.options import add_device, count
 from dipddpm.data import SPLITS, open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.generation import Generation
 from dipddpm.generate import GeneratedImages, generate
-from dipddpm.generation import Generation
+from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
-from dipddpm.measure.timer import synchronised
 from dipddpm.priors import prior
 from dipddpm.registry import choose
 from dipddpm.restore import Setting

@@ -11,11 +11,11 @@ import torch
 
 from dipddpm.cli.options import add_device, count
 from dipddpm.denoisers import open_denoiser
-from dipddpm.measure.flops import flops_by_operator
-from dipddpm.measure.machine import machine
-from dipddpm.measure.operators import Operator, operators
-from dipddpm.measure.roofline import convolution_rate, peak_rate, product_rate, repeated
-from dipddpm.stages import STAGES, Stage, stage, stage_names
+from dipddpm.experiments.stages import STAGES, Stage, stage, stage_names
+from dipddpm.measure.instruments.flops import flops_by_operator
+from dipddpm.measure.instruments.machine import machine
+from dipddpm.measure.instruments.operators import Operator, operators
+from dipddpm.measure.instruments.roofline import convolution_rate, peak_rate, product_rate, repeated
 
 BATCH = {"cpu": 16, "cuda": 256}
 

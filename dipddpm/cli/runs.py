@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 
 from dipddpm.cli.options import add_device, count
-from dipddpm.measure import compare
-from dipddpm.measure.baseline import device_type, load, section_for
-from dipddpm.measure.calibrate import PARTS, Calibration
-from dipddpm.measure.leaderboard import frame
-from dipddpm.measure.promote import promote
+from dipddpm.measure.gate import compare
+from dipddpm.measure.gate.baseline import device_type, load, section_for
+from dipddpm.measure.gate.calibrate import PARTS, Calibration
+from dipddpm.measure.gate.promote import promote
 from dipddpm.measure.record import MeasureError, Run
-from dipddpm.measure.report import write
-from dipddpm.measure.session import Figures
+from dipddpm.report.leaderboard import frame
+from dipddpm.report.markdown import write
+from dipddpm.session.figures import Figures
 
 
 def add(verbs: argparse._SubParsersAction) -> None:

@@ -16,16 +16,16 @@ from dipddpm.data import open_dataset
 from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.distributed import Processes, processes
 from dipddpm.injection import Injection, injection, injections
+from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
-from dipddpm.measure.timer import synchronised
-from dipddpm.priorset import PriorRecipe, PriorSet, make_priors, observe
+from dipddpm.prior_sets import PriorRecipe, PriorSet, make_priors, observe
 from dipddpm.registry import choose
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
-from dipddpm.training import train
-from dipddpm.training_extractor import train_extractor
+from dipddpm.train import train
+from dipddpm.train_extractor import train_extractor
+from dipddpm.training import Recipe, initial_network
 from dipddpm.unet import UNet
-from dipddpm.updates import Recipe, initial_network
 
 INITIALISED_FROM = 64  # images that `--injection weights` fits the network to before it is trained
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import write_atomically, write_text
-from dipddpm.measure.machine import machine
-from dipddpm.measure.memory import PeakMemory
-from dipddpm.measure.timer import synchronised
+from dipddpm.measure.instruments.machine import machine
+from dipddpm.measure.instruments.memory import PeakMemory
+from dipddpm.measure.instruments.timer import synchronised
 
 Compute = Callable[[], tuple[Mapping[str, object], Mapping[str, Tensor]]]
 SCHEMA = 1

@@ -1,0 +1,1 @@
+"""Experiments: which cells there are, and how one follows from another."""

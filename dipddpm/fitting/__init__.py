@@ -1,0 +1,1 @@
+"""Fitting Deep Image Priors."""

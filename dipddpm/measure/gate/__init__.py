@@ -1,0 +1,1 @@
+"""The gate: a run against a stored baseline, with tolerances that no noise floor exceeds."""

@@ -1,0 +1,190 @@
+"""Baselines: what a run is held against. A JSON file that is reviewed like code, one section a device type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from dipddpm.measure.content import digest
+from dipddpm.measure.files import readable_json, write_text
+from dipddpm.measure.gate.tolerances import Tolerances
+from dipddpm.measure.record import Measure, MeasureError, Record, Run, read_measure
+
+FORMAT = 1
+
+
+class NoBaseline(MeasureError):
+    """There is nothing to compare with: no such file, or none for this device."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is held of one record.
+
+    Attributes:
+        origin: module of the suite that recorded it; items: hash of the image keys; n: how many
+            images are averaged over, 0 for a population, which is judged as a whole.
+        seeds: what its random numbers derive from.
+        measures: all that can be gated: quality, structure, and timings that are ratios to the reference workload.
+    """
+
+    origin: str
+    items: str
+    n: int
+    seeds: Mapping[str, object]
+    measures: Mapping[str, Measure]
+
+
+@dataclass
+class Section:
+    """The baseline of one device type.
+
+    Attributes:
+        reason: why it was promoted; date: when; versions, machine: what it was measured on.
+        settings, config, config_hash: as in the run; origins: {module of a suite: hash of its code}.
+        thresholds, grid: as in the run, for what is newly unreached.
+        tolerances, floor: as :class:`Tolerances` reads them.
+        entries: by key: suite / group / arm / budget / repeat, and for stages their axes.
+
+    What must agree for two entries to compare (settings, config, code of the suite, images, seeds) is kept in parts and
+    not as one hash, so that what differs can be named. Code under test, machine and tuned setting are no part of it.
+    """
+
+    reason: str
+    date: str
+    versions: dict
+    machine: dict
+    settings: dict
+    config: dict
+    config_hash: str
+    origins: dict
+    thresholds: dict
+    grid: list
+    tolerances: dict = field(default_factory=dict)
+    floor: dict = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+def device_type(run: Run) -> str:
+    """The section that a run belongs to: ``cpu``, ``cuda``."""
+    return str(run.settings.get("device", "cpu")).partition(":")[0]
+
+
+def gated(measure: Measure) -> bool:
+    """It can be compared: everything but seconds of one machine."""
+    return measure.kind != "timing" or bool(measure.reference)
+
+
+def key_of(record: Record) -> str:
+    """The name of a record's entry."""
+    parts = [record.suite, record.group, record.arm, str(record.budget), str(record.repeat)]
+    if record.role == "stage" and record.axes:
+        parts.append(", ".join(f"{name}={value}" for name, value in record.axes.items()))
+    return " / ".join(parts)
+
+
+def entries_of(run: Run) -> dict[str, Entry]:
+    """The entries of a run, by key; records without anything to gate have none."""
+    made: dict[str, Entry] = {}
+    for record in run.records:
+        measures = {name: measure for name, measure in record.measures.items() if gated(measure)}
+        if measures:
+            key, again = key_of(record), 2
+            while key in made:  # a stage that is recorded twice: in order
+                key, again = f"{key_of(record)} #{again}", again + 1
+            items = digest(list(record.items))[:12] if record.items else ""
+            n = len(record.items) or max(len(measure.values) for measure in measures.values())
+            n = 0 if record.role == "population" else n
+            made[key] = Entry(record.origin, items, n, dict(record.seeds), measures)
+    return made
+
+
+def save(file: Path, sections: Mapping[str, Section]) -> None:
+    """Write the sections, one measure a line, so that a difference can be read.
+
+    Raises:
+        MeasureError: a tolerance below the noise floor.
+    """
+    for section in sections.values():
+        Tolerances.checked(section.tolerances, section.floor, file)
+    write(file, sections)
+
+
+def write(file: Path, sections: Mapping[str, Section]) -> None:
+    """As :func:`save`, whatever the tolerances are: for a floor that was just measured."""
+    text: dict[str, object] = {"format": FORMAT}
+    for device, section in sorted(sections.items()):
+        entries = {
+            key: {"of": {"suite": e.origin, "items": e.items, "n": e.n, "seeds": e.seeds}}
+            | {name: _told(measure) for name, measure in e.measures.items()}
+            for key, e in section.entries.items()
+        }
+        values = {f.name: getattr(section, f.name) for f in fields(section)}
+        text[device] = values | {"entries": entries}
+    write_text(file, readable_json(text) + "\n")
+
+
+def load(file: Path, check: bool = True) -> dict[str, Section]:
+    """The sections of a baseline file, by device type.
+
+    Args:
+        check: refuse tolerances below the noise floor.
+
+    Raises:
+        NoBaseline: no such file.
+        MeasureError: not a baseline, of another format, or with a tolerance that cannot hold.
+    """
+    try:
+        text = json.loads(file.read_text())
+        found = text.pop("format")
+        if found != FORMAT:
+            raise MeasureError(f"{file}: format {found}, this version reads {FORMAT}: promote a run again")
+        sections = {device: _section(section) for device, section in text.items()}
+    except FileNotFoundError as error:
+        raise NoBaseline(f"{file}: no such baseline: `dipddpm baseline promote RUN --reason ...`") from error
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        raise MeasureError(f"{file}: not a baseline of dipddpm ({type(error).__name__}: {error})") from error
+    for section in sections.values():
+        if check:
+            Tolerances.checked(section.tolerances, section.floor, file)
+    return sections
+
+
+def section_for(run: Run, sections: Mapping[str, Section], file: Path) -> Section:
+    """The section that a run is compared with.
+
+    Raises:
+        NoBaseline: none for its device.
+    """
+    device = device_type(run)
+    if device not in sections:
+        held = ", ".join(sections) or "nothing"
+        raise NoBaseline(f"{file}: no baseline for {device}, only for {held}: promote a run from such a machine")
+    return sections[device]
+
+
+def _section(text: dict) -> Section:
+    entries = {}
+    for key, values in text.pop("entries").items():
+        of = values.pop("of")
+        measures = {name: read_measure(_untold(m)) for name, m in values.items()}
+        entries[key] = Entry(of["suite"], of["items"], of["n"], of["seeds"], measures)
+    return Section(**text, entries=entries)
+
+
+def _told(measure: Measure) -> dict:
+    told: dict[str, object] = {
+        "unit": measure.unit,
+        "better": "higher" if measure.higher_is_better else "lower",
+        "kind": measure.kind,
+        "values": list(measure.values),
+    }
+    more = {"interval": list(measure.interval), "reference": list(measure.reference)}
+    return told | {name: values for name, values in more.items() if values}
+
+
+def _untold(text: dict) -> dict:
+    better = {"higher": True, "lower": False}[text.pop("better")]
+    return text | {"higher_is_better": better}

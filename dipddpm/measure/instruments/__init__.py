@@ -1,0 +1,1 @@
+"""Instruments: clocks, memory, FLOPs and what the machine can do."""

@@ -1,0 +1,61 @@
+"""What a result was measured on. Never the clock frequency, which changes by the second."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from functools import cache
+from pathlib import Path
+
+import psutil
+import torch
+
+from dipddpm.measure.instruments import allocator
+
+
+@cache
+def machine() -> dict:
+    """CPU, threads, memory, accelerator and the software under the numbers, with a short ``id`` of all of it."""
+    found: dict[str, object] = {
+        "cpu": _cpu_model(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "blas": _blas(),
+        "allocator": allocator.described(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu_driver": _gpu_driver() if torch.cuda.is_available() else None,
+    }
+    return found | {"id": hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]}
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _blas() -> str:
+    """The library of the matrix products, that of the convolutions, and the instructions they may use: they round."""
+    told = torch.__config__.show()
+    patterns = (
+        r"BLAS_INFO=(\w+)", r"Math Kernel Library Version ([\w.-]+)", r"(MKL-DNN v[\w.]+)", r"capability usage: (\w+)",
+    )  # fmt: skip
+    found = [re.search(pattern, told) for pattern in patterns]
+    return ", ".join(match[1] for match in found if match) or "unknown"
+
+
+def _gpu_driver() -> str:
+    """Version of the GPU's driver and of the CUDA that torch was built for."""
+    file = Path("/proc/driver/nvidia/version")
+    match = re.search(r"\b(\d{3}\.\d+(\.\d+)?)\b", file.read_text()) if file.exists() else None
+    return f"{match[1] if match else 'unknown'}, CUDA {torch.version.cuda}"

@@ -1,0 +1,59 @@
+"""Peak memory of a stage: what it added on top of what was there when it began."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import psutil
+import torch
+
+from dipddpm.measure.instruments.allocator import give_back
+
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+class PeakMemory:
+    """``with PeakMemory() as peak: ...`` and then ``peak.added``, in bytes.
+
+    On a GPU the allocator's peak; else resident memory, from the kernel's own high-water mark where Linux lets it be
+    reset, and otherwise from a thread that looks a hundred times a second.
+    """
+
+    added: int
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        self._cuda = torch.device(device).type == "cuda"
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def __enter__(self) -> PeakMemory:
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
+            return self
+        give_back()  # what the C library keeps after a free is resident and would be used without a trace
+        self._before = self._seen = psutil.Process().memory_info().rss
+        try:
+            CLEAR_REFS.write_text("5")  # resets VmHWM to the present size: see proc(5)
+        except OSError:
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._cuda:
+            peak = torch.cuda.max_memory_allocated()
+        elif self._watcher:
+            self._stop.set()
+            self._watcher.join()
+            peak = max(self._seen, psutil.Process().memory_info().rss)
+        else:
+            line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+            peak = int(line.split()[1]) * 1024
+        self.added = max(0, peak - self._before)
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while not self._stop.wait(0.01):
+            self._seen = max(self._seen, process.memory_info().rss)

@@ -1,0 +1,181 @@
+"""Priors for a whole set of images: made in batches, each stored once by its content, with what they cost.
+
+What a network is trained with must be what it will be given: the prior of a *training* image is therefore made from a
+degraded observation of it, by the same code and with the same settings as that of a test image. A DIP fitted to the
+clean training image would be allowed (it is training data) and useless: at test time there is no clean image to fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dipddpm import dip, priors, tasks
+from dipddpm.batches import ChargedClock
+from dipddpm.data import to_float
+from dipddpm.errors import InputError
+from dipddpm.fitting.batches import fit_in_batches
+from dipddpm.memo import Memo
+from dipddpm.priors import Evidence
+from dipddpm.rng import ImageRng, image_keys
+from dipddpm.tasks import Observation
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """How the prior of an image is made from an observation of it.
+
+    Attributes:
+        prior: name of the prior. task: the degradation that is observed.
+        architecture, iterations: of the DIP, for a prior that is fitted; ``untrained`` has 0 iterations in any case.
+        seed: of the observations and the fits.
+    """
+
+    prior: str
+    task: str
+    architecture: str = ""
+    iterations: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        kind = priors.prior(self.prior)
+        for what, leak in (f"prior {self.prior!r}", kind.leak), (f"task {self.task!r}", tasks.task(self.task).leak):
+            if leak != "none":
+                raise InputError(f"{what} shows the photograph itself, which nobody has when the prior is needed")
+        if kind.uses_dip:
+            dip.architecture(self.architecture)
+        if self.prior == "untrained":
+            object.__setattr__(self, "iterations", 0)
+
+
+@dataclass(frozen=True)
+class PriorSet:
+    """The priors of a set of images.
+
+    Attributes:
+        mu: (N, 3, H, W) in [-1, 1].
+        keys: key of each image, in the same order.
+        recipe: how they were made.
+        seconds: wall-clock of making them all; memory: peak bytes added.
+    """
+
+    mu: Tensor
+    keys: tuple[str, ...]
+    recipe: PriorRecipe
+    seconds: float
+    memory: int = 0
+
+    def check(self, images: Tensor) -> None:
+        """Raise InputError unless these are the priors of ``images`` (N, 3, H, W) uint8, in this order."""
+        keys = tuple(image_keys(images))
+        if keys != self.keys:
+            shared = len(set(keys) & set(self.keys))
+            raise InputError(
+                f"these priors were made for other images: {len(self.keys)} of them, "
+                f"of which {shared} are among the {len(keys)} given" + (" in another order" if shared else "")
+            )
+
+    def record(self) -> dict:
+        """What a checkpoint says of the priors that it was trained with."""
+        r = self.recipe
+        made = {"prior": r.prior, "task": r.task, "architecture": r.architecture, "iterations": r.iterations}
+        return made | {"seed": r.seed, "images": hashlib.sha256("".join(self.keys).encode()).hexdigest()[:16]}
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file, atomically."""
+        text = json.dumps({"recipe": asdict(self.recipe), "keys": self.keys, "seconds": self.seconds})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file({"mu": self.mu.cpu().contiguous()}, partial, {"format": "dipddpm-priors-1", "made": text})
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, recipe: PriorRecipe | None = None) -> PriorSet:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: no such file, not a prior store, or one whose priors were not made by ``recipe``.
+        """
+        try:
+            with safe_open(path, "pt") as opened:
+                made = json.loads((opened.metadata() or {})["made"])
+                found = PriorRecipe(**made["recipe"])
+                stored = cls(opened.get_tensor("mu"), tuple(made["keys"]), found, made["seconds"])
+        except FileNotFoundError as error:
+            raise InputError(f"prior store {path}: no such file") from error
+        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise InputError(f"prior store {path}: not written by `dipddpm train`") from error
+        if recipe and found != recipe:
+            raise InputError(f"prior store {path} holds priors of {found}; asked for are those of {recipe}")
+        return stored
+
+
+def observe(images: Tensor, task: str, seed: int, device: torch.device | str) -> Observation:
+    """The observations of uint8 images (N, 3, H, W): each has its own generator, as in every experiment."""
+    rng = ImageRng.for_images(image_keys(images), seed, task, "observe")
+    return tasks.task(task).observe(to_float(images), rng).to(device)
+
+
+def make_priors(
+    images: Tensor,
+    recipe: PriorRecipe,
+    memo: Memo,
+    *,
+    device: torch.device | str = "cpu",
+    batch: int = 64,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], object] = lambda count: None,
+) -> PriorSet:
+    """The priors of uint8 ``images`` (N, 3, H, W), ``batch`` at once.
+
+    Each batch is stored when it is done: a run that was killed goes on at the next one, and a set that grew computes
+    what is new.
+
+    Args:
+        memo: finds or computes and stores.
+        clock: seconds; should wait for the device.
+        progress: called with the number of images in each batch that is done.
+
+    Raises:
+        InputError: the prior makes no image of an observation like these.
+    """
+    kind, clock, seconds, memory = priors.prior(recipe.prior), ChargedClock(clock), 0.0, 0
+    made: list[Tensor] = []
+    network = dip.architecture(recipe.architecture) if kind.uses_dip else None
+    for start in range(0, len(images), batch):
+        chunk = images[start : start + batch]
+        before = int(kind.pairs and len(chunk) < len(images))
+        if before:  # the DIP that the first image is given comes along, so that the batch decides nothing
+            chunk = torch.cat([images[[start - 1]], chunk])
+        keys, size = image_keys(chunk), chunk.shape[-1]
+        observation = observe(chunk, recipe.task, recipe.seed, device)
+        if not kind.applies(observation):
+            raise InputError(f"prior {recipe.prior!r} does not apply to task {recipe.task!r}")
+
+        def compute(keys: list[str] = keys, observation: Observation = observation, size: int = size) -> tuple:
+            started, fitted = clock(), None
+            if network:
+                rng = ImageRng.for_images(keys, recipe.seed, recipe.task, "dip", device=device)
+                fit = fit_in_batches(network, observation, rng, iterations=[recipe.iterations], size=size, clock=clock)
+                fitted = fit.mu(recipe.iterations)
+            mu = kind.mu(Evidence(observation, fitted))
+            if mu is None:
+                raise InputError(f"prior {recipe.prior!r} is no image: there is nothing to train with")
+            return {"seconds": clock() - started}, {"mu": mu}
+
+        config: Mapping[str, object] = {"recipe": asdict(recipe), "images": keys, "size": size}
+        sources = [make_priors, type(kind), type(tasks.task(recipe.task)), *([network] if network else [])]
+        entry = memo("training priors", config, sources, compute)
+        made.append(entry.tensors["mu"][before:].cpu())
+        seconds, memory = seconds + entry.info["seconds"], max(memory, entry.memory)
+        progress(len(chunk) - before)
+    return PriorSet(torch.cat(made), tuple(image_keys(images)), recipe, seconds, memory)

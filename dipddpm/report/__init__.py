@@ -1,0 +1,1 @@
+"""The report of this benchmark: contrasts, verdicts, tables and figures, derived from records alone."""

@@ -1,0 +1,53 @@
+"""Figures of a run: what the leaderboard says, to be seen. One file a figure; the same run gives the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dipddpm.measure.record import Run
+from dipddpm.report.contrast import samples
+from dipddpm.report.figures import (
+    against_budget,
+    against_duration,
+    against_seconds,
+    growth,
+    t0_by_budget,
+    training_curves,
+)
+from dipddpm.report.figures.against_seconds import pareto_front
+from dipddpm.report.figures.canvas import file_name, save, style
+from dipddpm.report.figures.pictures import picture_grid
+from dipddpm.report.growth import SUITE as GROWTH
+from dipddpm.report.growth import growths
+from dipddpm.report.training_curves import CURVES, curves
+
+__all__ = ["draw", "pareto_front", "picture_grid"]
+
+CHARTS = {  # name: (suite that it draws, how)
+    "quality-against-nfe": ("restoration", against_budget.chart),
+    "quality-against-seconds": ("restoration", against_seconds.chart),
+    "quality-against-duration": ("restoration", against_duration.chart),
+    "t0-by-budget": ("t0 by budget", t0_by_budget.chart),
+}
+
+
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Every chart that the run has the data for, ``<name>-<group>`` as PNG and SVG in ``folder``; paths of the PNGs."""
+    every = [s for s in samples(run.records) if run.primary in s.values]
+    every = [s for s in every if np.isfinite(s.values[run.primary]).all()]  # one that diverged has no place
+    made = []
+    with style():
+        for group in dict.fromkeys(sample.record.group for sample in every):
+            for name, (suite, chart) in CHARTS.items():
+                asked = [s for s in every if (s.record.group, s.record.suite) == (group, suite)]
+                figure = chart(asked, run.primary) if asked else None
+                if figure:
+                    made.append(save(figure, folder / f"{name}-{file_name(group)}"))
+        for group, points in curves(run).items():
+            figure = training_curves.chart(group, points, run.primary)
+            made.append(save(figure, folder / f"{file_name(group)}-{CURVES}"))
+        if grown := growths(run.records):
+            made.append(save(growth.chart(grown), folder / GROWTH))
+    return made

@@ -1,0 +1,187 @@
+"""What the figures share: style, colours, words, intervals, ticks, legends, files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from dipddpm.measure.files import write_atomically
+from dipddpm.measure.statistics import Estimate, mean_interval
+from dipddpm.report.contrast import Sample
+
+DPI, WIDTH = 150, 7.0
+# Okabe and Ito (2008), told apart by the colour-blind. Warm: treatments; cold: controls.
+WARM = ("#D55E00", "#E69F00", "#CC79A7")
+COLD = ("#0072B2", "#56B4E9", "#009E73", "#000000")
+GREY = "#777777"
+# Coprime to the number of colours, so that a pair of the two returns late.
+WARM_MARKERS, COLD_MARKERS = ("o", "^", "v", "<", ">", "h", "p"), ("s", "D", "X", "P", "d")
+
+Look = dict[str, Any]
+"""Keyword arguments of a ``Line2D``."""
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "figure.titlesize": 10,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "svg.hashsalt": "dipddpm",  # else the ids in an SVG are random
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """The house style on top of matplotlib's defaults: a reader's own settings change no byte of a figure."""
+    return matplotlib.style.context(["default", _STYLE])
+
+
+def sheet(height: float, title: str) -> Figure:
+    """An empty figure of full text width, ``height`` in inches, whose layout leaves nothing clipped."""
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> Path:
+    """``stem``.svg and ``stem``.png, each atomically, without dates; the path of the PNG."""
+    for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+        path = stem.with_name(stem.name + suffix)
+        write_atomically(path, partial(figure.savefig, dpi=DPI, metadata=metadata))
+    return path
+
+
+def words(name: str) -> str:
+    """A name of the code as a reader sees it."""
+    return re.sub("[_:]", " ", name)
+
+
+def file_name(name: str) -> str:
+    """A name as part of a file name."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def headline(samples: Sequence[Sample], primary: str) -> str:
+    """How a title begins: the group, how many items, and the metric."""
+    first, leaks = samples[0], all(s.record.leak != "none" for s in samples)
+    group = words(first.record.group) + (" (saw the target)" if leaks else "")
+    return f"{group}, n = {first.values[primary].shape[1]}: mean {words(primary).upper()}"
+
+
+def unit_label(samples: Sequence[Sample], primary: str) -> str:
+    """Label of an axis that shows the metric."""
+    measure = samples[0].record.measures[primary]
+    unit = f" ({measure.unit})" if measure.unit else ""
+    return words(primary).upper() + unit + ("" if measure.higher_is_better else ", lower is better")
+
+
+def name_at(sample: Sample) -> str:
+    """Arm and budget."""
+    return words(sample.record.arm) + (f" at {sample.record.budget} NFE" if sample.record.budget else "")
+
+
+def mean(sample: Sample, primary: str) -> float:
+    """Mean over items and repeats."""
+    return float(sample.values[primary].mean())
+
+
+def best(samples: Iterable[Sample], primary: str) -> Sample:
+    """The best mean, among the samples at a chosen budget if there are any."""
+    listed = list(samples)
+    sign = 1 if listed[0].record.measures[primary].higher_is_better else -1
+    return max([s for s in listed if s.record.chosen] or listed, key=lambda s: sign * mean(s, primary))
+
+
+def architecture(sample: Sample) -> str:
+    """Of the first stage; "" for an arm without one."""
+    return str(sample.record.axes.get("architecture") or "")
+
+
+def iterations(sample: Sample) -> int:
+    """Duration of the first stage, a mean over items where they differ; 0 for an arm without one."""
+    return round(float(str(sample.record.axes.get("iterations") or 0)))
+
+
+def intervals(
+    axes: Axes, points: Mapping[int, Sample], primary: str, look: Look, place: tuple[int, int], room: float = 14
+) -> list[Estimate]:
+    """A line of means with their intervals; what it shows.
+
+    It is moved aside by its place (index, of how many) among the lines, so that their bars stand side by side within
+    ``room`` typographic points. Lines that are moved take no part in matplotlib's own scaling: see :func:`limits`.
+    """
+    estimates = [mean_interval(sample.values[primary]) for sample in points.values()]
+    index, count = place
+    aside = (index - (count - 1) / 2) * min(2.5, room / count) / 72
+    assert isinstance(axes.figure, Figure)
+    shifted = axes.transData + ScaledTranslation(aside, 0, axes.figure.dpi_scale_trans)
+    errors = [[e.mean - e.low for e in estimates], [e.high - e.mean for e in estimates]]
+    means = [e.mean for e in estimates]
+    axes.errorbar(list(points), means, errors, transform=shifted, elinewidth=0.8, capsize=0, **look)
+    return estimates
+
+
+def limits(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """Room for every interval on the y axis."""
+    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+    margin = 0.04 * (high - low) or 0.5
+    axes.set_ylim(low - margin, high + margin)
+
+
+def ticks(panels: Iterable[Axes], positions: Iterable[float]) -> None:
+    """Ticks on equal x axes of one figure at exactly ``positions``, the most important first.
+
+    A label that finds no room stays away.
+    """
+    drawn, places = list(panels), list(dict.fromkeys(positions))
+    for axes in drawn:
+        axes.set_xticks(places, [""] * len(places))
+        axes.xaxis.set_minor_locator(NullLocator())
+    assert isinstance(drawn[0].figure, Figure)
+    drawn[0].figure.draw_without_rendering()  # places the axes
+    labels, taken = [f"{position:g}" for position in places], list[tuple[float, float]]()
+    for i, position in enumerate(places):
+        x = drawn[0].transData.transform((position, 0))[0] * 72 / DPI
+        half = 2.8 * len(labels[i]) + 2
+        if any(x - half < right and left < x + half for left, right in taken):
+            labels[i] = ""
+        else:
+            taken.append((x - half, x + half))
+    for axes in drawn:
+        axes.set_xticks(places, labels)
+
+
+def legend_right(figure: Figure, parts: Mapping[str, Sequence[Artist]]) -> None:
+    """One legend right of the axes, its labelled handles under bold headings."""
+    handles: list[Artist] = []
+    for heading, members in parts.items():
+        if members:
+            handles += [Line2D([], [], linestyle="none", label=heading), *members]
+    # The blank title keeps the first entry below the figure's own title, which may be as wide as the sheet.
+    legend = figure.legend(handles=handles, loc="outside right upper", title=" ", handlelength=2.6, labelspacing=0.35)
+    for text in legend.get_texts():
+        if text.get_text() in parts:
+            text.set_fontweight("bold")

@@ -1,0 +1,1 @@
+"""A pytest session: joins the experiments, the measurement and the report."""
