@@ -1,11 +1,15 @@
 """Is it the fitted prior that does it? An untrained DIP, another image's DIP, and a DIP that enters the naive way."""
 
 
-def asks(arm, profile):
+def asks(arm, axes):
     """What looks like a DIP start and lacks one part of it."""
-    return arm.uses_dip and (arm.prior != "dip" or bool(arm.injection))
+    return arm.prior.uses_dip and (arm.prior.role != "treatment" or arm.entry is not None)
 
 
-def bench_ablation(arm_at, restored):
+def points_of_cell(experiments):
+    return experiments.cells(asks)
+
+
+def bench_ablation(cell, restored):
     """Restore the test images of a task with an arm at a budget, in the setting tuned for it."""
-    restored(*arm_at)
+    restored(cell)

@@ -1,11 +1,15 @@
 """How long should a DIP be fitted before it enters, may a rule stop it, and is its averaged output better?"""
 
 
-def asks(arm, profile):
+def asks(arm, axes):
     """The first architecture over every duration, stopping rule and output."""
-    return arm.prior == "dip" and arm.architecture == profile.architectures[0] and not arm.injection
+    return arm.prior.role == "treatment" and arm.architecture == axes.architectures[0] and arm.entry is None
 
 
-def bench_duration(arm_at, restored):
+def points_of_cell(experiments):
+    return experiments.cells(asks)
+
+
+def bench_duration(cell, restored):
     """Restore the test images of a task with an arm at a budget, in the setting tuned for it."""
-    restored(*arm_at)
+    restored(cell)

@@ -5,18 +5,18 @@ sight at the smallest sizes. The sizes take turns, so that a machine that slows 
 """
 
 import tempfile
-from dataclasses import replace
+import time
 from pathlib import Path
 
 import pytest
 
-from dipddpm.dip.deep_decoder import DeepDecoder
-from dipddpm.dip.skip import SkipNet
-from dipddpm.experiments import restoration as experiments
+from dipddpm.data.photo_patches import PhotoPatches
 from dipddpm.experiments import stages
-from dipddpm.experiments.arms import Arm
-from dipddpm.experiments.restoration import Experiment
+from dipddpm.experiments.arms import Arm, RestorationAxes
+from dipddpm.experiments.fits import Fits
+from dipddpm.experiments.restoration import Restoration
 from dipddpm.generate import generate
+from dipddpm.injection.start import Start
 from dipddpm.measure.instruments.memory import PeakMemory
 from dipddpm.measure.instruments.roofline import repeated
 from dipddpm.measure.record import Measure, Record
@@ -26,50 +26,55 @@ from dipddpm.restore import Setting
 
 FACTOR, ROUNDS = 2, 3
 BATCH = {"cpu": 16, "cuda": 256}  # of a streamed population
+SMALL = RestorationAxes(
+    images=2, validation_images=2, tasks=("inpaint",), architectures=("deep_decoder",), iterations=(5,), budgets=(2,),
+    noise_budgets=(2,),
+)  # fmt: skip
 
 
-def dip_fit_of_images(e, n, folder):
-    return stages.dip_fit(e.denoiser, e.device, n, iterations=2).work
+def dip_fit_of_images(denoiser, device, n, folder):
+    return stages.dip_fit(denoiser, device, n, iterations=2).work
 
 
-def dip_fit_of_iterations(e, n, folder):
-    return stages.dip_fit(e.denoiser, e.device, 2, iterations=n).work
+def dip_fit_of_iterations(denoiser, device, n, folder):
+    return stages.dip_fit(denoiser, device, 2, iterations=n).work
 
 
-def sampling_of_images(e, n, folder):
-    return stages.sampling(e.denoiser, e.device, n, steps=2).work
+def sampling_of_images(denoiser, device, n, folder):
+    return stages.sampling(denoiser, device, n, steps=2).work
 
 
-def sampling_of_steps(e, n, folder):
-    return stages.sampling(e.denoiser, e.device, 4, steps=n).work
+def sampling_of_steps(denoiser, device, n, folder):
+    return stages.sampling(denoiser, device, 4, steps=n).work
 
 
-def generation_of_images(e, n, folder):
-    """Streamed to a new folder each time, a batch after the other."""
-    return lambda: population(e, n, Path(tempfile.mkdtemp(dir=folder)))
+def generation_of_images(denoiser, device, n, folder):
+    """Streamed to a new folder each time, one batch after the other."""
+    return lambda: stream(denoiser, device, n, Path(tempfile.mkdtemp(dir=folder)))
 
 
-def metrics_of_images(e, n, folder):
-    return stages.scoring(e.denoiser, e.device, n).work
+def metrics_of_images(denoiser, device, n, folder):
+    return stages.scoring(denoiser, device, n).work
 
 
-def restoration_of_cells(e, n, folder):
-    """Whole cells: observation, DIP fit, diffusion and scores, stored; one a seed, so that nothing is shared."""
-    small = replace(e.profile, images=2, validation_images=2, iterations=(5,))
-    arm, setting = Arm("dip", "deep_decoder", 5), Setting(2, "start", min(200, e.denoiser.schedule.T - 1))
+def restoration_of_cells(denoiser, device, n, folder):
+    """Whole cells: observation, DIP fit, diffusion and scores, stored; one per seed, so that nothing is shared."""
+    dataset, arm = PhotoPatches(size=denoiser.size), Arm.named("dip", "deep_decoder", 5)
+    setting = Setting(2, Start(), min(200, denoiser.schedule.T - 1))
 
     def work():
-        store = Store(Path(tempfile.mkdtemp(dir=folder)), e.device)
+        store = Store(Path(tempfile.mkdtemp(dir=folder)), device)
         for seed in range(n):
-            one = Experiment(small, e.dataset, e.denoiser, store.measured, seed=seed, device=e.device, clock=e.clock)
-            one.cell_with("inpaint", arm, setting)
+            fits = Fits(SMALL, dataset, store.measured, seed=seed, device=device, clock=time.perf_counter)
+            Restoration(fits, denoiser).cell_with("inpaint", arm, setting)
 
     return work
 
 
-def population(e, count, folder):
-    setting, batch = Setting(1, held=False), BATCH[e.device.type]
-    return generate(e.denoiser, count, folder, setting, batch=batch, device=e.device, progress=False)
+def stream(denoiser, device, count, folder):
+    return generate(
+        denoiser, count, folder, Setting(1, held=False), batch=BATCH[device.type], device=device, progress=False
+    )
 
 
 GROWS = {  # (stage, against): (what is done, smallest size on a CPU, and on a GPU)
@@ -83,55 +88,51 @@ GROWS = {  # (stage, against): (what is done, smallest size on a CPU, and on a G
 }
 
 
+def time_sizes(make, sizes, denoiser, device, folder):
+    """Seconds of repeated executions at each size, the sizes in turns."""
+    works = [make(denoiser, device, n, folder) for n in sizes]
+    for work in works:
+        work()  # start-up: memory, kernels, caches
+    rounds = [[repeated(work, seconds=0.05, least=1, warmup=0) for work in works] for _ in range(ROUNDS)]
+    return {"times": [[t for times in at for t in times] for at in zip(*rounds, strict=True)]}
+
+
+def memory_of_streaming(count, batch, denoiser, device, folder):
+    """Peak bytes that streaming a single batch adds, three times, and that ``count`` images add."""
+
+    def added(n):
+        with PeakMemory(device) as peak:
+            stream(denoiser, device, n, Path(tempfile.mkdtemp(dir=folder)))
+        return peak.added
+
+    added(batch)  # start-up: what stays for good is no batch's
+    return {"single": [added(batch) for _ in range(3)], "many": added(count)}
+
+
 @pytest.fixture
-def once(experiment, request):
+def once(experiments, request):
     """Cost does not depend on the seed."""
-    if experiment.seed != request.config.getoption("seed"):
+    if experiments.seed != request.config.getoption("seed"):
         pytest.skip("measured with the first seed alone")
 
 
 @pytest.mark.parametrize(("stage", "against"), GROWS, ids=[f"{s}-{a}".replace(" ", "-") for s, a in GROWS])
-def bench_growth(stage, against, asked_for, once, experiment, run_once, record, request, tmp_path):
+def bench_growth(stage, against, asked_for, once, experiments, run_once, record, tmp_path):
     """Seconds over sizes that double, and the exponent of a line through them in log-log."""
     make, on_cpu, on_cuda = GROWS[stage, against]
-    first, count = (
-        on_cuda if experiment.device.type == "cuda" else on_cpu,
-        6 if experiment.profile.name == "full" else 4,
-    )
-    sizes = [first * FACTOR**k for k in range(count)]
-
-    def compute():
-        works = [make(experiment, n, tmp_path) for n in sizes]
-        for work in works:
-            work()  # start-up: memory, kernels, caches
-        rounds = [[repeated(work, seconds=0.05, least=1, warmup=0) for work in works] for _ in range(ROUNDS)]
-        return {"times": [[t for times in at for t in times] for at in zip(*rounds, strict=True)]}, {}
-
-    key = {"stage": stage, "against": against, "sizes": sizes, "denoiser": experiment.denoiser.fingerprint}
-    kinds = [type(experiment.denoiser), SkipNet, DeepDecoder]
-    sources = [*stages.sources(), experiments, *kinds, request.module]
-    found = experiment.memo("growth", key, sources, compute, run_once).info
+    first = on_cuda if experiments.device.type == "cuda" else on_cpu
+    sizes = [first * FACTOR**k for k in range(6 if experiments.profile.name == "full" else 4)]
+    call = {"make": make, "sizes": sizes, "denoiser": experiments.denoiser, "device": experiments.device}
+    found = experiments.memo(time_sizes, call, aside={"folder": tmp_path}, run=run_once).value
     record(growth.record(stage, against, sizes, found["times"]))
 
 
-def bench_growth_of_memory(asked_for, once, experiment, run_once, record, request, tmp_path):
+def bench_growth_of_memory(asked_for, once, experiments, run_once, record, tmp_path):
     """Memory that generating a large population adds at its peak, over that of a single batch: 1 if it is streamed."""
-    device, batch = experiment.device, BATCH[experiment.device.type]
-    count = 10_000 if experiment.profile.name == "full" else 20 * batch
-
-    def added(n):
-        with PeakMemory(device) as peak:
-            population(experiment, n, Path(tempfile.mkdtemp(dir=tmp_path)))
-        return peak.added
-
-    def compute():
-        added(batch)  # start-up: what stays for good is no batch's
-        single = [added(batch) for _ in range(3)]
-        return {"single": single, "many": added(count)}, {}
-
-    key = {"count": count, "batch": batch, "denoiser": experiment.denoiser.fingerprint}
-    sources = [type(experiment.denoiser), request.module]
-    found = experiment.memo("growth", key, sources, compute, run_once).info
+    device, batch = experiments.device, BATCH[experiments.device.type]
+    count = 10_000 if experiments.profile.name == "full" else 20 * batch
+    call = {"count": count, "batch": batch, "denoiser": experiments.denoiser, "device": device}
+    found = experiments.memo(memory_of_streaming, call, aside={"folder": tmp_path}, run=run_once).value
     record(
         Record(
             suite="growth of memory", group="against images", arm="generation", role="stage", budget=0,

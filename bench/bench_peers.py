@@ -18,9 +18,8 @@ from torch_fidelity.utils import get_featuresdict_from_dataset
 from dipddpm.data import to_float
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
-from dipddpm.extractors import open_extractor
 from dipddpm.extractors.embedded64 import Embedded64
-from dipddpm.fitting.plain import fit_dip
+from dipddpm.fitting import fit_dip
 from dipddpm.measure.instruments.flops import flops
 from dipddpm.measure.instruments.paired_timing import median_ratio, paired
 from dipddpm.measure.record import Measure, Record
@@ -29,8 +28,8 @@ from dipddpm.metrics.ssim import Ssim
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import sample_ddim
 from dipddpm.schedule import Schedule
-from dipddpm.tasks import task
-from dipddpm.training import Recipe, Training
+from dipddpm.tasks.denoise import Denoise25
+from dipddpm.training import Training, TrainingSettings
 from dipddpm.unet import UNet
 
 diffusers = pytest.importorskip("diffusers", reason="needs pip install 'dipddpm[peers]'")
@@ -72,7 +71,7 @@ class Stages:
     def observed(self, count):
         x_0 = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
         rng = ImageRng(range(count), self.device)
-        return task("denoise_25").observe(x_0, ImageRng(range(count))).to(self.device), rng
+        return Denoise25().observe(x_0, ImageRng(range(count))).to(self.device), rng
 
     def fit(self, architecture, durations, images=None):
         observation, rng = self.observed(images or self.images)
@@ -149,7 +148,9 @@ class Stages:
         """Ours draws its batch, watches for NaN and averages the weights besides; the peers' is the update alone."""
         ours, theirs = self.unets()
         schedule, pixels = Schedule.linear(), torch.randint(0, 256, (self.batch, 3, 32, 32), dtype=torch.uint8)
-        training = Training(copy.deepcopy(ours), schedule, Recipe(10**6, batch=self.batch), device=self.device)
+        training = Training(
+            copy.deepcopy(ours), schedule, TrainingSettings(10**6, batch=self.batch), device=self.device
+        )
         x_0 = to_float(pixels).to(self.device)
         t, eps = torch.randint(0, 1000, (self.batch,), device=self.device), torch.randn_like(x_0)
         noised = schedule.q_sample(x_0, t, eps)
@@ -222,7 +223,7 @@ class Stages:
     def features(self):
         """Both on the same extractor, at the batch size that each has by default."""
         pixels = torch.randint(0, 256, (1000, 3, 32, 32), dtype=torch.uint8)
-        extractor, cuda = open_extractor(device=self.device), self.device.type == "cuda"
+        extractor, cuda = Embedded64().to(self.device), self.device.type == "cuda"
 
         class Photographs(Dataset):
             def __len__(self):
@@ -254,23 +255,22 @@ def equal_flops(build, call, target):
 STAGES = [name for name in vars(Stages) if not name.startswith("_") and name not in ("observed", "fit", "unets")]
 
 
+def compare_with_peers(stage, device, versions):
+    """One stage of ours and what one would run instead, in turns: their time over ours, pair by pair."""
+    (ours, items), rivals = getattr(Stages(device), stage)()
+    found = {}
+    for name, (work, their_items) in rivals.items():
+        ratios, seconds = paired(work, ours, pairs=PAIRS)
+        found[name] = {"ratios": [ratio * items / their_items for ratio in ratios], "ours": list(seconds)}
+    return {"items": items, "rivals": found}
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def bench_peers(stage, asked_for, experiment, run_once, record, request):
+def bench_peers(stage, asked_for, experiments, run_once, record):
     """One stage of ours and what one would run instead, in turns, on the same device."""
-    device = experiment.device
-
-    def compute():
-        (ours, items), rivals = getattr(Stages(device), stage)()
-        found = {}
-        for name, (work, their_items) in rivals.items():
-            ratios, seconds = paired(work, ours, pairs=PAIRS)
-            found[name] = {"ratios": [ratio * items / their_items for ratio in ratios], "ours": seconds}
-        return {"items": items, "rivals": found}, {}
-
-    versions = {name: version(name) for name in RIVALS}
-    sources = [SkipNet, Psnr, Ssim, Embedded64, type(task("denoise_25")), request.module]
-    entry = experiment.memo("peers", {"stage": stage, **versions}, sources, compute, run_once)
-    for name, found in entry.info["rivals"].items():
+    call = {"stage": stage, "device": experiments.device, "versions": {name: version(name) for name in RIVALS}}
+    found = experiments.memo(compare_with_peers, call, run=run_once).value
+    for name, rival in found["rivals"].items():
         record(
             Record(
                 suite="peers",
@@ -278,12 +278,12 @@ def bench_peers(stage, asked_for, experiment, run_once, record, request):
                 arm=name,
                 role="stage",
                 budget=0,
-                axes={"at once": entry.info["items"]},
+                axes={"at once": found["items"]},
                 measures={
                     "their time over ours": Measure(
-                        "x", True, "timing", found["ratios"], interval=median_ratio(found["ratios"], [1.0])[1:]
+                        "x", True, "timing", rival["ratios"], interval=median_ratio(rival["ratios"], [1.0])[1:]
                     ),
-                    "our seconds": Measure("s", False, "timing", found["ours"]),
+                    "our seconds": Measure("s", False, "timing", rival["ours"]),
                 },
                 seconds={},
             )

@@ -1,47 +1,46 @@
 """What does it look like? Target, observation, DIP, both arms and the bound, side by side."""
 
-from dipddpm import tasks
 from dipddpm.data import to_uint8
-from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.arms import Arm, controls
 from dipddpm.measure.content import digest, source_digest, tensor_digest
+from dipddpm.priors import HYPOTHESIS
+from dipddpm.tasks import task as task_named
 
 ROWS = 6
 
 
-def bench_pictures(focus, experiment, figures):
+def points_of_task(experiments):
+    return {name: name for name in experiments.profile.restoration.tasks if task_named(name).leak == "none"}
+
+
+def bench_pictures(task, experiments, figures):
     """A grid of the first test images: the longest DIP of the first architecture, the start that costs nothing and is
     best on the validation images, each arm at its tuned best."""
-    profile, task = experiment.profile, focus
-    x_0, observation = experiment.images("test").x_0, experiment.observation(task, "test")
-    longest = Arm("dip", profile.architectures_for(task)[0], profile.iterations[-1])
-    starts = dict.fromkeys(arm for arm, _ in experiment.cells(task) if arm.role == "control" and arm.way != "none")
+    restoration, axes, fits = experiments.restoration, experiments.profile.restoration, experiments.fits
+    longest = Arm.named(HYPOTHESIS, axes.architectures_for(task)[0], axes.iterations[-1])
+    free = controls([arm for arm, _ in restoration.cells(task)])
+    best_free = max(free, key=lambda arm: restoration.tuned(arm, task, restoration.best_budget(arm, task)).validation)
 
     def best(arm):
-        return experiment.cell(task, arm, experiment.best_budget(arm, task))
+        return restoration.cell(task, arm, restoration.best_budget(arm, task))
 
-    cheap = max(starts, key=lambda arm: experiment.tuned(arm, task, experiment.best_budget(arm, task)).validation)
     cells = {
-        f"{longest.architecture} {longest.iterations} alone": experiment.cell(task, longest, 0),
-        "from noise": best(Arm("noise")),
-        f"from {cheap.label}": best(cheap),
+        f"{longest.architecture} {longest.iterations} alone": restoration.cell(task, longest, 0),
+        "from noise": best(Arm.named("noise")),
+        f"from {best_free.label}": best(best_free),
         f"from {longest.label}": best(longest),
-        "from oracle": best(Arm("oracle")),
+        "from oracle": best(Arm.named("oracle")),
     }
-    columns = {"target": x_0, "observation": observation.pinv, **{name: cell.x_hat for name, cell in cells.items()}}
+    columns = {"target": fits.images("test").x_0, "observation": fits.observation(task, "test").pinv}
+    columns |= {name: cell.x_hat for name, cell in cells.items()}
     captions = {name: [f"{psnr:.1f} dB" for psnr in cell.scores["psnr"][:ROWS]] for name, cell in cells.items()}
     pictures = {name: to_uint8(x[:ROWS]).permute(0, 2, 3, 1).cpu().numpy() for name, x in columns.items()}
-    title = f"{task}: {tasks.task(task).description}"
-    key = digest(
-        [
-            source_digest(["dipddpm.report.figures"]),
-            title,
-            captions,
-            [tensor_digest(x[:ROWS]) for x in columns.values()],
-        ]
-    )
+    title = f"{task}: {task_named(task).description}"
+    shown = [tensor_digest(x[:ROWS]) for x in columns.values()]
+    key = digest([source_digest(["dipddpm.report.figures"]), title, captions, shown])
 
     def draw():
-        from dipddpm.report.figures import picture_grid  # here: nothing to draw, no matplotlib
+        from dipddpm.report.figures import picture_grid  # imported here: with nothing to draw, no matplotlib is needed
 
         return [picture_grid(pictures, captions, figures.folder / f"grid-{task}", title)]
 

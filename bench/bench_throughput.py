@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from dipddpm import unet
-from dipddpm.measure.instruments import roofline
 from dipddpm.measure.instruments.flops import flops
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.roofline import peak_rate, repeated
@@ -24,7 +23,11 @@ def tf32(on):
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def measure(config, size, device, batch, precision, compiled):
+def points_of_batch(experiments):
+    return {str(batch): batch for batch in experiments.profile.cost.batch_sizes}
+
+
+def time_evaluations(config, size, device, batch, precision, compiled):
     """Seconds of repeated evaluations, of the first one (compilation, if any), and FLOPs of one, with the limit."""
     dtype = PRECISIONS[precision]
     model = unet.UNet(**config).to(device).to(memory_format=torch.channels_last).eval()
@@ -47,23 +50,17 @@ def measure(config, size, device, batch, precision, compiled):
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def bench_denoiser_throughput(batch, precision, compiled, experiment, run_once, record, request):
+def bench_denoiser_throughput(batch, precision, compiled, experiments, run_once, record):
     """One evaluation of the U-Net of the shipped checkpoint on a batch."""
-    device, config, size = experiment.device, experiment.denoiser.config, experiment.denoiser.size
+    device, config, size = experiments.device, experiments.denoiser.config, experiments.denoiser.size
     cuda = device.type == "cuda"
     if precision != "fp32" and not cuda:
         pytest.skip(f"{precision} is timed on a GPU alone: most CPUs emulate it")
-    if compiled and not (cuda or experiment.profile.name == "full"):
+    if compiled and not (cuda or experiments.profile.name == "full"):
         pytest.skip("compiling costs minutes on a CPU; profile full does it")
-    key = {"unet": config, "batch": batch, "precision": precision, "compiled": compiled}
-    entry = experiment.memo(
-        "throughput",
-        key,
-        [unet, roofline, flops, request.module],
-        lambda: (measure(config, size, device, batch, precision, compiled), {}),
-        run_once,
-    )
-    found = entry.info
+    call = {"config": config, "size": size, "device": device, "batch": batch, "precision": precision}
+    entry = experiments.memo(time_evaluations, call | {"compiled": compiled}, run=run_once)
+    found = entry.value
     typical = sorted(found["times"])[len(found["times"]) // 2]
     rate = found["flops"] / typical
     record(

@@ -5,88 +5,39 @@ the way: how well it restores, how much like photographs that looks, how well it
 ratio, after how many updates and seconds, the fitting of the priors included. Losses are not compared.
 """
 
-from dataclasses import asdict
-
-from dipddpm.experiments.training_runs import NONE
-from dipddpm.measure.record import Measure, Record
-from dipddpm.metrics import metrics
-from dipddpm.train import HELD_OUT_T
+from dipddpm.session.records import training_record, training_start_record
 
 
-def bench_training(learner_at, learning, judging, run_once, record):
-    """Train an arm from its last checkpoint to this one, and see what it has learnt."""
-    task, learner, updates = learner_at
-    learning.trained(task, learner, updates, run_once)
-    learnt, p = learning.learnt(task, learner, updates), learning.profile
-    judged = judging.judged(task, learner, updates)
-    by_step = {f"x_0 psnr at t={t}": learnt.x_0[t] for t in HELD_OUT_T}
-    over_steps = [sum(values) / len(values) for values in zip(*by_step.values(), strict=True)]
-    timings = {
-        "images / s": Measure("", True, "timing", [learnt.images_per_second]),
-        "prior at test": Measure("s/image", False, "timing", [learnt.test_seconds["dip"]]),
-        "restoring": Measure("s/image", False, "timing", [learnt.test_seconds["diffusion"]]),
+def points_of_checkpoint(experiments):
+    """Run by run: the checkpoints of an arm follow each other."""
+    axes, runs = experiments.profile.training, experiments.training.runs
+    return {
+        f"{task}-{arm.name}-after-{updates}": (task, arm, updates)
+        for task in axes.tasks
+        for arm in runs.arms(task)
+        for updates in runs.checkpoints
     }
-    record(
-        Record(
-            suite="training",
-            group=f"training, {task}",
-            arm=learner.name,
-            role="learner",
-            budget=updates,
-            chosen=updates == p.training_updates[-1],
-            axes={
-                "part": learner.role,
-                "injection": learner.way,
-                "prior": learner.prior,
-                "nfe": p.training_nfe,
-                "training images": len(learning.images("train")),
-                "batch": p.training_batch,
-                "channels": list(p.training_channels),
-                "population": len(learning.images("population")),
-                "setting": asdict(learnt.setting),
-            },
-            measures={
-                name: Measure(m.unit, m.higher_is_better, m.kind, learnt.scores[name]) for name, m in metrics().items()
-            }
-            | {"x_0 psnr": Measure("dB", True, "quality", over_steps)}
-            | {name: Measure("dB", True, "quality", values) for name, values in by_step.items()}
-            | {
-                title: Measure("", higher, "quality", [value], interval=interval or ())
-                for title, (value, interval, higher) in judged.items()
-            }
-            | timings,
-            seconds=learnt.seconds,
-            units={"prior": p.training_iterations * learner.prior.startswith(("dip", "other")), "training": updates},
-            memory=learnt.memory,
-            validation=learnt.validation,
-            repeat=learning.experiment.seed,
-            seeds={"seed": learning.experiment.seed, "derived from": "seed and update; task, purpose and image"},
-            items=learning.experiment.images("test").keys,
-        )
-    )
 
 
-def bench_start_by_training(start_at, learning, run_once, record):
-    """Restore with the arm without a prior as it is after some updates, from noise, from a DIP, from what is free."""
-    task, start, updates = start_at
-    arm, cell = learning.started(task, start, updates, run_once)
-    record(
-        Record(
-            suite="training progress",
-            group=f"start by training, {task}",
-            arm=f"from {start}",
-            role="learner",
-            budget=updates,
-            chosen=updates == learning.profile.training_updates[-1],
-            axes={"part": {"noise": "reference", "dip": "treatment"}.get(start, "control"), "start": arm.label}
-            | {"nfe": cell.nfe, "setting": asdict(cell.setting)},
-            measures={
-                name: Measure(m.unit, m.higher_is_better, m.kind, cell.scores[name]) for name, m in metrics().items()
-            },
-            seconds={"training": updates * learning.pace(task)[NONE.name]},
-            units={"training": updates},
-            validation=cell.validation,
-            repeat=learning.experiment.seed,
-            items=learning.experiment.images("test").keys,
-        )
-    )
+def points_of_start(experiments):
+    axes = experiments.profile.training
+    return {
+        f"{task}-{start}-after-{updates}": (task, start, updates)
+        for task in axes.tasks
+        for updates in axes.updates
+        for start in ("noise", "dip", "control")
+    }
+
+
+def bench_training(checkpoint, experiments, run_once, record):
+    """Train an arm from its last checkpoint to this one, and see what it can do."""
+    training = experiments.training
+    training.runs.trained(*checkpoint, run_once)
+    found, scores = training.quality(*checkpoint), training.population_scores(*checkpoint)
+    record(training_record(experiments, *checkpoint, found, scores))
+
+
+def bench_start_by_training(start, experiments, run_once, record):
+    """Restore with the plain network as it is after some updates, from noise, from a DIP, from what is free."""
+    arm, cell = experiments.training.started(*start, run_once)
+    record(training_start_record(experiments, *start, arm, cell))

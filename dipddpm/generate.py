@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +22,6 @@ from dipddpm.batches import ChargedClock
 from dipddpm.data import to_uint8
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
-from dipddpm.injection import injection
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng, seed_for
 from dipddpm.tasks import Observation
@@ -103,7 +101,7 @@ def generate(
     _check_prior(setting, mu, prior)
     setting.check(denoiser.schedule)
     config = {"denoiser": denoiser.fingerprint, "size": denoiser.size, "prior": prior, "seed": seed}
-    _claim(folder, config | asdict(setting), alone=worker[1] == 1)
+    _claim(folder, config | setting.axes(), alone=worker[1] == 1)
     covered, written = _covered(folder, count), 0
     with tqdm(
         total=count, initial=sum(covered), unit="image", mininterval=2, dynamic_ncols=True, file=sys.stderr,
@@ -124,14 +122,14 @@ def generate(
 
 
 def _check_prior(setting: Setting, mu: Mu | None, prior: str) -> None:
-    wanted = injection(setting.injection).uses_mu or setting.nfe == 0
+    wanted = setting.injection.uses_mu or setting.nfe == 0
     if wanted != (mu is not None) or (mu is not None) != bool(prior):
         raise InputError(
-            f"injection {setting.injection!r} at {setting.nfe} evaluations takes {'a' if wanted else 'no'} prior "
+            f"injection {setting.injection.name!r} at {setting.nfe} evaluations takes {'a' if wanted else 'no'} prior "
             f"(mu, and what it is); got {prior or 'none'}"
         )
-    if setting.nfe and setting.t0 is None and setting.injection not in ("none", "raw"):
-        raise InputError(f"injection {setting.injection!r} needs t0, the step to enter at")
+    if setting.nfe and setting.t0 is None and not setting.injection.starts_at_T:
+        raise InputError(f"injection {setting.injection.name!r} needs t0, the step to enter at")
 
 
 def _write(path: Path, fill: Callable[[Path], object]) -> None:

@@ -1,28 +1,24 @@
-"""What the experiment asks of whoever keeps its results: find it by its content, or compute and keep it."""
+"""What experiments ask of whoever keeps their results: find the result of a call by its content, or make the call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-from torch import Tensor
-
-Run = Callable[[Callable[[], None]], object]
+Execute = Callable[[Callable[[], None]], object]
 """Calls the work it is handed exactly once; a benchmark fixture can stand in here."""
 
 
 def direct(work: Callable[[], None]) -> None:
-    """The plainest ``Run``."""
+    """The plainest ``Execute``."""
     work()
 
 
-class Entry(Protocol):
-    """What ``memo`` gives back: numbers and texts, arrays, wall-clock seconds and peak bytes of computing them."""
+class Found(Protocol):
+    """What ``memo`` gives back: what the function returned, and the wall-clock seconds and peak bytes that it took."""
 
     @property
-    def info(self) -> Mapping: ...
-    @property
-    def tensors(self) -> Mapping[str, Tensor]: ...
+    def value(self) -> Mapping[str, Any]: ...
     @property
     def seconds(self) -> float: ...
     @property
@@ -30,13 +26,17 @@ class Entry(Protocol):
 
 
 class Memo(Protocol):
-    """``memo(kind, config, sources, compute, run)``: the stored entry, or ``run`` of ``compute``, stored."""
+    """``memo(function, arguments)``: the stored result of ``function(**arguments)``, or ``run`` of the call, stored.
+
+    ``arguments`` are all that decides the result, besides the code; ``aside`` are further arguments that do not (a
+    clock, what is told of the progress).
+    """
 
     def __call__(
         self,
-        kind: str,
-        config: Mapping[str, object],
-        sources: Sequence[object],
-        compute: Callable[[], tuple[Mapping[str, object], Mapping[str, Tensor]]],
-        run: Run = ...,
-    ) -> Entry: ...
+        function: Callable[..., Mapping[str, object]],
+        arguments: Mapping[str, object],
+        *,
+        aside: Mapping[str, object] | None = ...,
+        run: Execute = ...,
+    ) -> Found: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,20 +23,20 @@ from dipddpm import dip, priors, tasks
 from dipddpm.batches import ChargedClock
 from dipddpm.data import to_float
 from dipddpm.errors import InputError
-from dipddpm.fitting.batches import fit_in_batches
+from dipddpm.fitting import stored_fit
 from dipddpm.memo import Memo
-from dipddpm.priors import Evidence
-from dipddpm.rng import ImageRng, image_keys
+from dipddpm.priors import Evidence, Prior
+from dipddpm.rng import ImageRng, image_keys, seed_for
 from dipddpm.tasks import Observation
 
 
 @dataclass(frozen=True)
-class PriorRecipe:
+class PriorSettings:
     """How the prior of an image is made from an observation of it.
 
     Attributes:
         prior: name of the prior. task: the degradation that is observed.
-        architecture, iterations: of the DIP, for a prior that is fitted; ``untrained`` has 0 iterations in any case.
+        architecture, iterations: of the DIP, for a prior that is fitted; a prior that takes one duration alone has it.
         seed: of the observations and the fits.
     """
 
@@ -52,9 +52,9 @@ class PriorRecipe:
             if leak != "none":
                 raise InputError(f"{what} shows the photograph itself, which nobody has when the prior is needed")
         if kind.uses_dip:
-            dip.architecture(self.architecture)
-        if self.prior == "untrained":
-            object.__setattr__(self, "iterations", 0)
+            dip.architecture_class(self.architecture)
+        if kind.iterations is not None:
+            object.__setattr__(self, "iterations", kind.iterations)
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class PriorSet:
     Attributes:
         mu: (N, 3, H, W) in [-1, 1].
         keys: key of each image, in the same order.
-        recipe: how they were made.
+        settings: how they were made.
         seconds: wall-clock of making them all; memory: peak bytes added.
     """
 
     mu: Tensor
     keys: tuple[str, ...]
-    recipe: PriorRecipe
+    settings: PriorSettings
     seconds: float
     memory: int = 0
 
@@ -86,36 +86,36 @@ class PriorSet:
 
     def record(self) -> dict:
         """What a checkpoint says of the priors that it was trained with."""
-        r = self.recipe
-        made = {"prior": r.prior, "task": r.task, "architecture": r.architecture, "iterations": r.iterations}
-        return made | {"seed": r.seed, "images": hashlib.sha256("".join(self.keys).encode()).hexdigest()[:16]}
+        s = self.settings
+        made = {"prior": s.prior, "task": s.task, "architecture": s.architecture, "iterations": s.iterations}
+        return made | {"seed": s.seed, "images": hashlib.sha256("".join(self.keys).encode()).hexdigest()[:16]}
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, atomically."""
-        text = json.dumps({"recipe": asdict(self.recipe), "keys": self.keys, "seconds": self.seconds})
+        text = json.dumps({"settings": asdict(self.settings), "keys": self.keys, "seconds": self.seconds})
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        save_file({"mu": self.mu.cpu().contiguous()}, partial, {"format": "dipddpm-priors-1", "made": text})
+        save_file({"mu": self.mu.cpu().contiguous()}, partial, {"format": "dipddpm-priors-2", "made": text})
         partial.replace(path)
 
     @classmethod
-    def load(cls, path: Path, recipe: PriorRecipe | None = None) -> PriorSet:
+    def load(cls, path: Path, settings: PriorSettings | None = None) -> PriorSet:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: no such file, not a prior store, or one whose priors were not made by ``recipe``.
+            InputError: no such file, not a prior store, or one whose priors were not made with ``settings``.
         """
         try:
             with safe_open(path, "pt") as opened:
                 made = json.loads((opened.metadata() or {})["made"])
-                found = PriorRecipe(**made["recipe"])
+                found = PriorSettings(**made["settings"])
                 stored = cls(opened.get_tensor("mu"), tuple(made["keys"]), found, made["seconds"])
         except FileNotFoundError as error:
             raise InputError(f"prior store {path}: no such file") from error
         except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"prior store {path}: not written by `dipddpm train`") from error
-        if recipe and found != recipe:
-            raise InputError(f"prior store {path} holds priors of {found}; asked for are those of {recipe}")
+        if settings and found != settings:
+            raise InputError(f"prior store {path} holds priors of {found}; asked for are those of {settings}")
         return stored
 
 
@@ -125,9 +125,22 @@ def observe(images: Tensor, task: str, seed: int, device: torch.device | str) ->
     return tasks.task(task).observe(to_float(images), rng).to(device)
 
 
+def make_prior(prior: Prior, evidence: Evidence, clock: Callable[[], float]) -> dict[str, object]:
+    """The prior images of some observations, and the seconds that making them took, a DIP fit not included.
+
+    Raises:
+        InputError: the prior is no image.
+    """
+    started = clock()
+    mu = prior.mu(evidence)
+    if mu is None:
+        raise InputError(f"prior {prior.name!r} is no image: there is nothing to train with")
+    return {"mu": mu, "seconds": clock() - started}
+
+
 def make_priors(
     images: Tensor,
-    recipe: PriorRecipe,
+    settings: PriorSettings,
     memo: Memo,
     *,
     device: torch.device | str = "cpu",
@@ -148,34 +161,28 @@ def make_priors(
     Raises:
         InputError: the prior makes no image of an observation like these.
     """
-    kind, clock, seconds, memory = priors.prior(recipe.prior), ChargedClock(clock), 0.0, 0
+    prior, clock, seconds, memory = priors.prior(settings.prior), ChargedClock(clock), 0.0, 0
     made: list[Tensor] = []
-    network = dip.architecture(recipe.architecture) if kind.uses_dip else None
     for start in range(0, len(images), batch):
         chunk = images[start : start + batch]
-        before = int(kind.pairs and len(chunk) < len(images))
+        before = int(prior.pairs and len(chunk) < len(images))
         if before:  # the DIP that the first image is given comes along, so that the batch decides nothing
             chunk = torch.cat([images[[start - 1]], chunk])
         keys, size = image_keys(chunk), chunk.shape[-1]
-        observation = observe(chunk, recipe.task, recipe.seed, device)
-        if not kind.applies(observation):
-            raise InputError(f"prior {recipe.prior!r} does not apply to task {recipe.task!r}")
-
-        def compute(keys: list[str] = keys, observation: Observation = observation, size: int = size) -> tuple:
-            started, fitted = clock(), None
-            if network:
-                rng = ImageRng.for_images(keys, recipe.seed, recipe.task, "dip", device=device)
-                fit = fit_in_batches(network, observation, rng, iterations=[recipe.iterations], size=size, clock=clock)
-                fitted = fit.mu(recipe.iterations)
-            mu = kind.mu(Evidence(observation, fitted))
-            if mu is None:
-                raise InputError(f"prior {recipe.prior!r} is no image: there is nothing to train with")
-            return {"seconds": clock() - started}, {"mu": mu}
-
-        config: Mapping[str, object] = {"recipe": asdict(recipe), "images": keys, "size": size}
-        sources = [make_priors, type(kind), type(tasks.task(recipe.task)), *([network] if network else [])]
-        entry = memo("training priors", config, sources, compute)
-        made.append(entry.tensors["mu"][before:].cpu())
-        seconds, memory = seconds + entry.info["seconds"], max(memory, entry.memory)
+        observation = observe(chunk, settings.task, settings.seed, device)
+        if not prior.applies(observation):
+            raise InputError(f"prior {settings.prior!r} does not apply to task {settings.task!r}")
+        evidence = Evidence(observation)
+        if prior.uses_dip:
+            seeds = [seed_for(settings.seed, settings.task, "dip", key) for key in keys]
+            architecture = dip.architecture_class(settings.architecture)
+            found = stored_fit(
+                memo, architecture, observation, seeds, iterations=[settings.iterations], size=size, clock=clock
+            )
+            evidence = Evidence(observation, found.fit.mu(settings.iterations))
+            seconds, memory = seconds + found.fit.seconds[-1], max(memory, found.memory)
+        entry = memo(make_prior, {"prior": prior, "evidence": evidence}, aside={"clock": clock})
+        made.append(entry.value["mu"][before:].cpu())
+        seconds, memory = seconds + entry.value["seconds"], max(memory, entry.memory)
         progress(len(chunk) - before)
-    return PriorSet(torch.cat(made), tuple(image_keys(images)), recipe, seconds, memory)
+    return PriorSet(torch.cat(made), tuple(image_keys(images)), settings, seconds, memory)

@@ -23,6 +23,16 @@ class Named(Protocol):
 Variant = TypeVar("Variant", bound=Named)
 
 
+class Comparable:
+    """A variant that is known by its class and by what it holds: two that hold the same are equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
 @cache
 def discover(package: ModuleType, base: type[Variant]) -> Mapping[str, type[Variant]]:
     """Every concrete subclass of ``base`` in the modules of ``package``, keyed by its ``name``, in order of name.
@@ -46,6 +56,17 @@ def discover(package: ModuleType, base: type[Variant]) -> Mapping[str, type[Vari
         if found.setdefault(thing.name, thing) is not thing:
             raise InputError(f"{package.__name__}: {found[thing.name]} and {thing} are both named {thing.name!r}")
     return dict(sorted(found.items()))
+
+
+def modules(package: str, folder: Iterable[str]) -> list[str]:
+    """Names of the modules that variants of a family are written in, those of other distributions included; nothing is
+    imported.
+
+    Args:
+        package: the family, such as ``dipddpm.extractors``; folder: its ``__path__``.
+    """
+    own = [f"{package}.{module.name}" for module in pkgutil.iter_modules(list(folder))]
+    return sorted({*own, *(entry.module for entry in entry_points(group=package))})
 
 
 def choose(kind: str, name: str, allowed: Iterable[str]) -> str:

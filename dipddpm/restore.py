@@ -1,9 +1,9 @@
-"""The main path on one page: observe, fit, inject, sample, score."""
+"""Restoring a batch of observations: a prior enters the reverse diffusion, which is held to y; and its scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 from dipddpm.batches import in_batches, joined
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
-from dipddpm.injection import Injection, check_trained_for, injection
-from dipddpm.metrics import metrics
+from dipddpm.injection import Injection, check_trained_for
+from dipddpm.injection.none import NoInjection
+from dipddpm.metrics import Metric, metrics
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS, sample_ddim
 from dipddpm.schedule import Schedule
@@ -25,21 +26,21 @@ class Setting:
     """How a reverse diffusion is run. All that an arm may tune, and all that decides its cost.
 
     Attributes:
-        nfe: network evaluations an image; 0 means no diffusion at all, the prior is the answer.
+        nfe: network evaluations per image; 0 means no diffusion at all, the prior is the answer.
         injection: how the prior enters.
         t0: the step it enters at.
         sampler: ``ddim``, ``ddpm`` or ``dpmpp_2m``.
         eta: of DDIM: 0 deterministic, 1 ancestral; 0 for the other samplers, which take none.
         travel: passes over each step (time travel); divides ``nfe``.
         strength: of the proximal data consistency, where y is noisy.
-        held: the predicted x_0 is held to y at every step; without it y has its say only at the start.
+        held: the predicted x_0 is held to y at every step; without it, y decides nothing after the start.
 
     Raises:
         InputError: evaluations that cannot be shared out, or an eta that the sampler cannot have.
     """
 
     nfe: int
-    injection: str = "none"
+    injection: Injection = field(default_factory=NoInjection)
     t0: int | None = None
     sampler: str = "ddim"
     eta: float = 0.0
@@ -58,20 +59,25 @@ class Setting:
     def check(self, schedule: Schedule) -> None:
         """Raise InputError unless ``t0`` is a step of the schedule and the evaluations fit below it."""
         if self.nfe:
-            schedule.steps(self.nfe // self.travel, self.t0 if injection(self.injection).uses_mu else None)
+            schedule.steps(self.nfe // self.travel, self.t0 if self.injection.uses_mu else None)
+
+    def axes(self) -> dict[str, object]:
+        """Every part by name, as a record holds it."""
+        return {**vars(self), "injection": self.injection.name}
 
 
 class Counted:
-    """A denoiser that is shown what its way in wants, and counts: the NFE in a record are those that happened."""
+    """A denoiser that is shown what its injection makes of a state, and counts: the NFE in a record are those that
+    happened."""
 
-    def __init__(self, denoiser: Denoiser, way: Injection, mu: Tensor | None):
-        self.denoiser, self.way, self.mu = denoiser, way, mu
+    def __init__(self, denoiser: Denoiser, injection: Injection, mu: Tensor | None):
+        self.denoiser, self.injection, self.mu = denoiser, injection, mu
         self.schedule, self.nfe = denoiser.schedule, 0
 
     def eps(self, x_t: Tensor, t: int) -> Tensor:
         """As :meth:`Denoiser.eps`, for a state of the plain diffusion."""
         self.nfe += 1
-        return self.denoiser.eps(self.way.condition(x_t, torch.full((len(x_t),), t), self.mu, self.schedule), t)
+        return self.denoiser.eps(self.injection.condition(x_t, torch.full((len(x_t),), t), self.mu, self.schedule), t)
 
 
 def restore(
@@ -82,11 +88,11 @@ def restore(
     Where memory is short the batch is halved, which changes nothing but rounding.
 
     Returns:
-        x_hat (N, 3, H, W) in [-1, 1], and the network evaluations an image that it took.
+        x_hat (N, 3, H, W) in [-1, 1], and the network evaluations per image that it took.
 
     Raises:
         InputError: no evaluations and no prior; a setting that the schedule has no room for; a denoiser that was
-            trained for another way in.
+            trained for another injection.
     """
     if setting.nfe == 0:
         if mu is None:
@@ -104,7 +110,7 @@ def restore(
 
 
 def stage(denoiser: Denoiser, device: torch.device) -> str:
-    """How the sampling with a denoiser is named to whoever reads about its memory."""
+    """How messages about memory name the sampling with a denoiser."""
     return f"sampling ({type(denoiser).__name__}, {denoiser.size} px, {device.type})"
 
 
@@ -112,9 +118,8 @@ def _sample(
     denoiser: Denoiser, observation: Observation, mu: Tensor | None, setting: Setting, rng: ImageRng
 ) -> tuple[Tensor, int]:
     """:func:`restore` of the images that fit into memory at once."""
-    way, schedule = injection(setting.injection), denoiser.schedule
-    counted = Counted(denoiser, way, mu)
-    x_t, t = way.start(mu, (3, denoiser.size, denoiser.size), schedule, setting.t0 or 0, rng)
+    schedule, counted = denoiser.schedule, Counted(denoiser, setting.injection, mu)
+    x_t, t = setting.injection.start(mu, (3, denoiser.size, denoiser.size), schedule, setting.t0 or 0, rng)
     steps = schedule.steps(setting.nfe // setting.travel, t)
 
     def refine(x_0: Tensor, at: int) -> Tensor:
@@ -126,6 +131,7 @@ def _sample(
     return observation.consistent(x_hat).clamp(-1, 1), counted.nfe
 
 
-def score(x_hat: Tensor, x_0: Tensor) -> Mapping[str, list[float]]:
-    """Every metric, one value an image."""
-    return {name: metric()(x_hat, x_0).tolist() for name, metric in metrics().items()}
+def score(x_hat: Tensor, x_0: Tensor, by: Sequence[Metric] | None = None) -> Mapping[str, list[float]]:
+    """{metric: one value per image}, by every registered metric unless some are named."""
+    chosen = [metric() for metric in metrics().values()] if by is None else by
+    return {metric.name: metric(x_hat, x_0).tolist() for metric in chosen}

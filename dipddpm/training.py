@@ -22,14 +22,15 @@ from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 
 PLAIN = NoInjection()
+HELD_OUT_T = (50, 150, 300, 500, 800)  # signal-to-noise from 34 to 0.0015: from retouching to guessing
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSettings:
     """How a network is trained: besides the images and their priors, all that decides its weights.
 
     Attributes:
-        steps: updates. batch: images an update, over all processes.
+        steps: updates. batch: images per update, over all processes.
         lr: peak learning rate of AdamW, after ``warmup`` updates; it falls along half a cosine to 2 % at ``steps``, or
             stays (``decay`` False), so that a longer run begins as a shorter one did.
         ema_decay: of the averaged weights. clip: largest norm of the gradient.
@@ -69,13 +70,13 @@ class Diverged(InputError):
 
 def ddpm_loss(
     model: Callable[[Tensor, Tensor], Tensor], schedule: Schedule, x_0: Tensor, t: Tensor, eps: Tensor,
-    way: Injection = PLAIN, mu: Tensor | None = None,
+    injection: Injection = PLAIN, mu: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the predicted noise, one value an image: L_simple of 2006.11239, eq. 14.
+    """Mean squared error of the predicted noise, one value per image: L_simple of 2006.11239, eq. 14.
 
     Shapes: x_0, eps and mu (N, 3, H, W), x_0 and mu in [-1, 1]; t (N,). Returns (N,).
     """
-    x_t = way.condition(schedule.q_sample(x_0, t, eps), t, mu, schedule)
+    x_t = injection.condition(schedule.q_sample(x_0, t, eps), t, mu, schedule)
     x_t = x_t.contiguous(memory_format=torch.channels_last)
     return (model(x_t, t) - eps).float().square().flatten(1).mean(1)
 
@@ -167,34 +168,36 @@ class Training:
 
     Args:
         model: moved to ``device`` and trained in place.
-        way: how a prior enters; the default is the plain DDPM.
+        injection: how a prior enters; the default is the plain DDPM.
         processes: those that share each batch.
 
     Raises:
-        InputError: a batch that cannot be shared out evenly, or a network of other input channels than ``way`` has.
+        InputError: a batch that cannot be shared out evenly; a network of other input channels than ``injection`` has.
     """
 
     def __init__(
         self,
         model: UNet,
         schedule: Schedule,
-        recipe: Recipe,
-        way: Injection = PLAIN,
+        settings: TrainingSettings,
+        injection: Injection = PLAIN,
         device: torch.device | str = "cpu",
         processes: Processes = ALONE,
     ):
-        processes.check(recipe.batch)
-        if model.config["in_channels"] != way.channels:
+        processes.check(settings.batch)
+        if model.config["in_channels"] != injection.channels:
             takes = model.config["in_channels"]
-            raise InputError(f"injection {way.name!r} feeds {way.channels} channels, the network takes {takes}")
-        self.device, self.schedule, self.recipe, self.way = torch.device(device), schedule, recipe, way
+            raise InputError(
+                f"injection {injection.name!r} feeds {injection.channels} channels, the network takes {takes}"
+            )
+        self.device, self.schedule, self.settings, self.injection = torch.device(device), schedule, settings, injection
         self.processes, self.done, self.whole = processes, 0, True
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
-        self.ema = EMA(model, recipe.ema_decay)
+        self.ema = EMA(model, settings.ema_decay)
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.99), fused=True
+            model.parameters(), lr=settings.lr, weight_decay=0.0, betas=(0.9, 0.99), fused=True
         )
-        self._network = torch.compile(self.model) if recipe.compiled else self.model
+        self._network = torch.compile(self.model) if settings.compiled else self.model
 
     def update(self, images: Tensor, mu: Tensor | None = None) -> float:
         """One update on a batch of uint8 ``images`` (N, 3, H, W) and their priors; the loss.
@@ -202,21 +205,21 @@ class Training:
         Raises:
             Diverged: loss or gradient are not finite; the weights are still those before this update.
         """
-        recipe = self.recipe
-        batch = draw_batch(images, self.schedule, recipe.batch, recipe.seed, self.done, mu)
+        settings = self.settings
+        batch = draw_batch(images, self.schedule, settings.batch, settings.seed, self.done, mu)
         x_0, t, eps, mu = (
             None if part is None else self.processes.share(part).to(self.device, non_blocking=True) for part in batch
         )
         assert x_0 is not None and t is not None and eps is not None
         loss = self.processes.average(self.model, self._backward(Batch(x_0, t, eps, mu)))
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         value, size = torch.stack([loss.detach(), norm]).tolist()
         if not (math.isfinite(value) and math.isfinite(size)):
             what, became = ("loss", value) if not math.isfinite(value) else ("gradient", size)
             raise Diverged(f"the {what} became {became} at update {self.done}")
-        steps = recipe.steps if recipe.decay else 10**12
+        steps = settings.steps if settings.decay else 10**12
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.done, steps, recipe.lr, recipe.warmup)
+            group["lr"] = learning_rate(self.done, steps, settings.lr, settings.warmup)
         self.whole = False
         self._optimizer.step()
         self.ema.update(self.model)
@@ -235,8 +238,8 @@ class Training:
         def backward(images: slice) -> Tensor:
             x_0, t, eps, mu = batch.part(images)
             share = len(x_0) / len(batch.x_0)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-                loss = ddpm_loss(self._network, self.schedule, x_0, t, eps, self.way, mu).mean()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+                loss = ddpm_loss(self._network, self.schedule, x_0, t, eps, self.injection, mu).mean()
             if share < 1:
                 loss = loss * share
             # A gradient starts at none in every slice: what a failed attempt left is no part of the sum, and what other
@@ -251,7 +254,9 @@ class Training:
             return loss.detach()
 
         width = "-".join(str(c) for c in self.model.config["channels"])
-        stage = f"training (U-Net {width}, {self.model.config['size']} px, {self.recipe.precision}, {self.device.type})"
+        stage = (
+            f"training (U-Net {width}, {self.model.config['size']} px, {self.settings.precision}, {self.device.type})"
+        )
         losses = in_batches(stage, len(batch.x_0), backward)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 

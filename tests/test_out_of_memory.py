@@ -12,7 +12,7 @@ from dipddpm.cli import main
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser
-from dipddpm.dip import architecture
+from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import Generation
@@ -101,7 +101,7 @@ def short():
 
 # DIP fits
 
-DECODER = architecture("deep_decoder")
+DECODER = architecture_class("deep_decoder")
 
 
 def experiment(folder, denoiser):
@@ -342,7 +342,7 @@ def test_a_gpu_that_is_really_short_of_memory(stage, monkeypatch):
     def run():
         if stage == "fit":
             rng = ImageRng(range(count), device)
-            return fit_in_batches(architecture("skip"), observation, rng, iterations=[0, 2]).last.cpu()
+            return fit_in_batches(architecture_class("skip"), observation, rng, iterations=[0, 2]).last.cpu()
         if stage == "samples":
             return restore(denoiser, observation, None, Setting(2), ImageRng(range(count), device))[0].cpu()
         model = initial_network({"size": 32, "channels": (32, 64, 128)}, 0)

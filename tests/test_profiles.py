@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dipddpm.dip import architecture
+from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import arms, budgets, tuned_as
 from dipddpm.experiments.profiles import AXES, PROFILES, profile
@@ -26,7 +26,7 @@ def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
         assert len({arm.label for arm in listed}) == len(listed)
         assert {arm.architecture for arm in listed if arm.prior == "dip"} == set(p.architectures_for(task))
     for a in p.architectures:
-        architecture(a)
+        architecture_class(a)
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))

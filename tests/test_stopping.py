@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dipddpm.errors import InputError
-from dipddpm.stopping import stopping_rule, stopping_rules
+from dipddpm.stopping import stopping_rule_class, stopping_rules
 
 BUDGET = 200
 
@@ -18,7 +18,7 @@ def trajectory(turn):
 
 
 def watch(name, turn, x_0=None):
-    rule = stopping_rule(name)(BUDGET, x_0)
+    rule = stopping_rule_class(name)(BUDGET, x_0)
     for i, output in trajectory(turn):
         rule.see(i, output)
     return rule
@@ -42,14 +42,14 @@ def test_es_wmv_stops_after_the_quiet_point_and_charges_its_patience():
 
 
 def test_es_wmv_that_never_triggers_is_charged_everything():
-    rule = stopping_rule("es-wmv")(BUDGET, None)
+    rule = stopping_rule_class("es-wmv")(BUDGET, None)
     for i in range(1, BUDGET + 1):
         rule.see(i, torch.full((1, 3, 4, 4), 1 / i))
     assert rule.charged.item() == BUDGET
 
 
 def test_es_wmv_keeps_the_newest_output_until_its_window_is_full():
-    rule = stopping_rule("es-wmv")(3, None)
+    rule = stopping_rule_class("es-wmv")(3, None)
     assert rule.window > 3
     for i, output in zip(range(3), (output for _, output in trajectory([60, 90])), strict=False):
         rule.see(i + 1, output)
@@ -58,7 +58,7 @@ def test_es_wmv_keeps_the_newest_output_until_its_window_is_full():
 
 
 def test_es_wmv_against_a_variance_computed_at_once():
-    rule, outputs = stopping_rule("es-wmv")(BUDGET, None), []
+    rule, outputs = stopping_rule_class("es-wmv")(BUDGET, None), []
     for i, output in trajectory([60]):
         outputs.append(output)
         rule.see(i, output)
@@ -78,4 +78,4 @@ def test_oracle_keeps_the_best_and_says_that_it_leaks():
 
 def test_unknown_rule():
     with pytest.raises(InputError, match="unknown stopping rule 'never': choose from es-wmv, oracle"):
-        stopping_rule("never")
+        stopping_rule_class("never")

@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dipddpm.injection import Injection
+from dipddpm.injection.none import NoInjection
 from dipddpm.registry import choose, discover
 from dipddpm.schedule import Schedule
 
@@ -29,7 +31,7 @@ class Denoiser(ABC):
     """Largest value that samplers leave in the predicted x_0; 0 for a network that is sampled without clipping."""
     fingerprint: str
     """Hash of the weights and of all that decides the output: part of every cache key."""
-    injection: str = "none"
+    injection: Injection = NoInjection()
     """How a prior entered its training."""
 
     @abstractmethod
@@ -37,7 +39,7 @@ class Denoiser(ABC):
 
     @abstractmethod
     def eps(self, x_t: Tensor, t: int) -> Tensor:
-        """The predicted noise, (N, 3, H, W), of a batch that stands at one step ``t``. One call is one NFE an image.
+        """The predicted noise, (N, 3, H, W), of a batch that stands at one step ``t``. One call is one NFE per image.
 
         ``x_t`` is what the network is shown: (N, 3, H, W), or what ``condition`` of its injection makes of it.
         """

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
-from dipddpm.injection import check_trained_for, injection
+from dipddpm.injection import Injection, check_trained_for
+from dipddpm.injection import injection as injection_named
 from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 
@@ -49,13 +50,13 @@ class UNetDenoiser(Denoiser):
     """A checkpoint written by ``dipddpm train``: a file, or one of the shipped ones, ``reference`` unless named.
 
     Args:
-        way: the injection it is to serve, which must be the one it was trained with if either shows the network a
-            prior.
+        injection: name of the injection that it is to serve, which must be the one it was trained with if either shows
+            the network a prior.
     """
 
     name = "unet"
 
-    def __init__(self, location: str | None = None, device: torch.device | str = "cpu", way: str = "none"):
+    def __init__(self, location: str | None = None, device: torch.device | str = "cpu", injection: str = "none"):
         location = location or SHIPPED
         shipped = location in (SHIPPED, *WEAKER)
         path = Path(__file__).with_name(f"{location}.safetensors") if shipped else Path(location)
@@ -69,11 +70,11 @@ class UNetDenoiser(Denoiser):
             raise InputError(f"checkpoint {path}: not a safetensors file ({error})") from error
         if "unet" not in metadata:
             raise InputError(f"checkpoint {path}: not written by `dipddpm train` (it carries no U-Net configuration)")
-        config, made = json.loads(metadata["unet"]), metadata.get("injection", "none")
-        check_trained_for(made, way, f"checkpoint {path}")
-        if config["in_channels"] != injection(made).channels:
-            takes, feeds = config["in_channels"], injection(made).channels
-            raise InputError(f"checkpoint {path}: takes {takes} channels, injection {made!r} feeds {feeds}")
+        config, made = json.loads(metadata["unet"]), injection_named(metadata.get("injection", "none"))
+        check_trained_for(made, injection_named(injection), f"checkpoint {path}")
+        if config["in_channels"] != made.channels:
+            takes, feeds = config["in_channels"], made.channels
+            raise InputError(f"checkpoint {path}: takes {takes} channels, injection {made.name!r} feeds {feeds}")
         model = UNet(**config)
         try:
             model.load_state_dict(weights)
@@ -81,11 +82,11 @@ class UNetDenoiser(Denoiser):
             first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
             raise InputError(f"checkpoint {path}: shapes differ from its U-Net {config}: {first}") from error
         T = int(metadata["T"])
-        self._take(model, Schedule.linear(T), made, fingerprint(model, T, made), device)
+        self._take(model, Schedule.linear(T), made, fingerprint(model, T, made.name), device)
 
     @classmethod
     def of(
-        cls, model: UNet, schedule: Schedule, injection: str, fingerprint: str, device: torch.device | str
+        cls, model: UNet, schedule: Schedule, injection: Injection, fingerprint: str, device: torch.device | str
     ) -> UNetDenoiser:
         """A network that is in memory. ``fingerprint`` must change whenever its weights do."""
         made = cls.__new__(cls)
@@ -93,7 +94,7 @@ class UNetDenoiser(Denoiser):
         return made
 
     def _take(
-        self, model: UNet, schedule: Schedule, injection: str, fingerprint: str, device: torch.device | str
+        self, model: UNet, schedule: Schedule, injection: Injection, fingerprint: str, device: torch.device | str
     ) -> None:
         self.config, self.size, self.schedule = model.config, model.config["size"], schedule
         self.injection, self.fingerprint, self.device = injection, fingerprint, torch.device(device)

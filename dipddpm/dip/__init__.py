@@ -16,7 +16,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dipddpm.errors import InputError
 from dipddpm.registry import choose, discover
@@ -99,8 +98,9 @@ def architectures() -> Mapping[str, type[DeepImagePrior]]:
     return discover(sys.modules[__name__], DeepImagePrior)
 
 
-def architecture(name: str) -> type[DeepImagePrior]:
-    """The architecture of that name, or of ``name:matched`` (see :func:`width_for`).
+def architecture_class(name: str) -> type[DeepImagePrior]:
+    """The architecture of that name, or of ``name:matched`` (see :func:`width_for`): its class, since every fit builds
+    networks of its own.
 
     Raises:
         InputError: there is none; the message lists all.
@@ -114,7 +114,7 @@ def width_for(name: str, size: int, reference: str) -> int | None:
     that gives it as many parameters as the architecture ``reference`` has, so that kind and size are told apart."""
     if not name.endswith(MATCHED):
         return None
-    return matched_width(architecture(name), size, parameter_count(architecture(reference), size))
+    return matched_width(architecture_class(name), size, parameter_count(architecture_class(reference), size))
 
 
 def parameter_count(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> int:
@@ -144,16 +144,3 @@ def matched_width(architecture: type[DeepImagePrior], size: int, parameters: int
     # more channels are more parameters, and a channel costs at least one: the answer lies in this range
     above = 1 + bisect_left(range(1, parameters + 1), parameters, key=count)
     return min(max(1, above - 1), above, key=lambda width: abs(count(width) - parameters))
-
-
-def flops(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> int:
-    """Floating-point operations of one forward pass for one image.
-
-    Counted: two (a multiplication and an addition) for every multiply-accumulate of convolutions and matrix products.
-    Not counted: biases, norms, activations, resampling. A fitting iteration is about three times this, forward and
-    backward together.
-    """
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network = architecture(size=size, width=width)
-        network(torch.empty(1, *network.z_shape()))
-    return counter.get_total_flops()

@@ -2,12 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from dipddpm.experiments.profiles import Profile
-from dipddpm.priors import priors
-from dipddpm.stopping import stopping_rules
+from dipddpm.experiments.axes import axis
+from dipddpm.experiments.tuning import NOISE_SOLVERS, START_SOLVERS
+from dipddpm.injection import Injection, injection, injections
+from dipddpm.priors import COMPARATOR, HYPOTHESIS, ArmRole, Prior, prior, priors
+from dipddpm.sampling import Solver
+from dipddpm.stopping import StoppingRule, stopping_rule_class, stopping_rules
 from dipddpm.tasks import tasks
+
+
+@dataclass(frozen=True)
+class RestorationAxes:
+    """What the restoration experiment covers.
+
+    Attributes (besides the axes, which say themselves what they mean):
+        few_architectures: DIP architectures on all tasks but the first; leaking_architectures: those on a task that
+            leaks the photograph and enters no comparison. Empty: the same everywhere.
+        solvers: what a start may run with; noise_solvers: the same for the start from noise.
+        tune_each: tune every architecture by itself; else the settings of the first one serve all.
+        ablate_each: run the ablations on every architecture, and not on the first alone.
+    """
+
+    images: int = axis("images", "test images")
+    validation_images: int = axis("validation_images", "images that settings are chosen on")
+    tasks: tuple[str, ...] = axis("task", "degradations; the ablations run on the first", adds_cells=True)
+    architectures: tuple[str, ...] = axis(
+        "dip.architecture",
+        "DIP architectures; NAME:matched has as many parameters as the first one has",
+        adds_cells=True,
+        clears=("few_architectures", "leaking_architectures"),
+    )
+    iterations: tuple[int, ...] = axis(
+        "dip.iterations", "DIP training durations besides 0", adds_cells=True, least=0, ascending=True
+    )
+    budgets: tuple[int, ...] = axis(
+        "nfe", "network evaluations of every arm, each an independent run", adds_cells=True, ascending=True
+    )
+    noise_budgets: tuple[int, ...] = axis(
+        "noise.nfe", "further ones from noise: what the price of a DIP would buy it", adds_cells=True, ascending=True
+    )
+    t0s: tuple[int, ...] = axis("t0", "steps that a start may enter at", (25, 75, 200, 450))
+    strengths: tuple[float, ...] = axis("strength", "of the proximal data consistency, where y is noisy", (4.0, 16.0))
+    trials: int = axis("trials", "settings that each arm tries at each budget, drawn from its grid", 8)
+    grid_t0s: tuple[int, ...] = axis("grid.t0", "of the t0 by K grid", (25, 75, 200, 400, 700), adds_cells=True)
+    grid_budgets: tuple[int, ...] = axis("grid.nfe", "of the t0 by K grid", (1, 5, 20), adds_cells=True)
+    few_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
+    leaking_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
+    solvers: tuple[Solver, ...] = START_SOLVERS
+    noise_solvers: tuple[Solver, ...] = NOISE_SOLVERS
+    tune_each: bool = False
+    ablate_each: bool = False
+
+    def architectures_for(self, task: str) -> tuple[str, ...]:
+        """DIP architectures that run on a task."""
+        if task == self.tasks[0]:
+            return self.architectures
+        if self.leaking_architectures and tasks()[task].leak != "none":
+            return self.leaking_architectures
+        return self.few_architectures or self.architectures
+
+    def decides(self) -> dict[str, object]:
+        """What of the axes that add cells decides results all the same: the architecture and the duration that the
+        settings are tuned on."""
+        return {"first architecture": self.architectures[0], "longest DIP": self.iterations[-1]}
+
+    @property
+    def longest(self) -> Arm:
+        """The DIP start of the first architecture at the longest duration."""
+        return Arm.named(HYPOTHESIS, self.architectures[0], self.iterations[-1])
 
 
 @dataclass(frozen=True)
@@ -15,91 +81,116 @@ class Arm:
     """A prior and how it enters; for a prior that comes from a DIP, also which DIP.
 
     Attributes:
-        prior: name of the prior.
-        architecture: of the DIP; "" for a prior without one.
+        prior: where mu comes from.
+        architecture: name of the DIP architecture; "" for a prior without one.
         iterations: DIP training duration, or the longest that a stopping rule may take.
-        stopping: "fixed", or a stopping rule.
+        stopping: the rule that picks the iterate; None for a fixed duration.
         output: "last" or "ema" (a fixed duration only).
-        injection: how it enters; "" for the prior's own way.
+        entry: how it enters, where that is not the prior's own injection.
     """
 
-    prior: str
+    prior: Prior
     architecture: str = ""
     iterations: int = 0
-    stopping: str = "fixed"
-    output: str = "last"
-    injection: str = ""
+    stopping: type[StoppingRule] | None = None
+    output: Literal["last", "ema"] = "last"
+    entry: Injection | None = None
+
+    @classmethod
+    def named(
+        cls,
+        prior_name: str,
+        architecture: str = "",
+        iterations: int = 0,
+        stopping: str = "",
+        output: Literal["last", "ema"] = "last",
+        entry: str = "",
+    ) -> Arm:
+        """The arm of these names: ``Arm.named("dip", "skip", 150)``.
+
+        Raises:
+            InputError: there is no prior, stopping rule or injection of that name.
+        """
+        rule = stopping_rule_class(stopping) if stopping else None
+        enters = injection(entry) if entry else None
+        return cls(prior(prior_name), architecture, iterations, rule, output, enters)
 
     @property
     def label(self) -> str:
         """How tables name it: ``dip skip 100``, ``dip skip es-wmv``, ``dip skip 100 raw``."""
-        duration = self.iterations if self.stopping == "fixed" else self.stopping
         output = "" if self.output == "last" else self.output
-        return " ".join(str(p) for p in (self.prior, self.architecture, duration, output, self.injection) if p)
+        entry = self.entry.name if self.entry else ""
+        duration = self.stopping.name if self.stopping else self.iterations
+        return " ".join(str(p) for p in (self.prior.name, self.architecture, duration, output, entry) if p)
 
     @property
-    def way(self) -> str:
-        """The injection it uses."""
-        return self.injection or priors()[self.prior].injection
+    def rule(self) -> str:
+        """Name of the stopping rule, ``fixed`` for a fixed duration."""
+        return self.stopping.name if self.stopping else "fixed"
 
     @property
-    def uses_dip(self) -> bool:
-        """It needs a DIP fit."""
-        return priors()[self.prior].uses_dip
+    def injection(self) -> Injection:
+        """How it enters."""
+        return self.entry or self.prior.injection
 
     @property
     def leak(self) -> str:
         """What it saw that it must not, "none" for an honest arm."""
-        rule = stopping_rules().get(self.stopping)
-        return rule.leak if rule and rule.leak != "none" else priors()[self.prior].leak
+        return self.stopping.leak if self.stopping and self.stopping.leak != "none" else self.prior.leak
 
     @property
-    def role(self) -> str:
-        """Its part in the comparison. A DIP that enters in a way of its own is an ablation, one that leaks a bound."""
+    def role(self) -> ArmRole:
+        """Its part in the comparison. A DIP that enters in another than its own way is an ablation, one that leaks a
+        bound."""
         if self.leak != "none":
             return "bound"
-        return "ablation" if self.injection else priors()[self.prior].role
+        return "ablation" if self.entry else self.prior.role
+
+    @property
+    def is_start(self) -> bool:
+        """It is a control that starts the diffusion somewhere: every control but the start from noise."""
+        return self.role == "control" and self.injection.uses_mu
 
 
-def arms(profile: Profile, task: str) -> list[Arm]:
-    """Every arm that a profile asks for on a task: each registered prior, over the architectures and durations.
+def arms(axes: RestorationAxes, task: str) -> list[Arm]:
+    """Every arm that is asked for on a task: each registered prior, over the architectures and durations.
 
     A task that leaks the photograph enters no comparison; it has what people publish on it, noise and DIP starts.
     """
+    architectures, longest = axes.architectures_for(task), axes.iterations[-1]
     if tasks()[task].leak != "none":
-        starts = [Arm("dip", a, i) for a in profile.architectures_for(task) for i in profile.iterations]
-        return [Arm("noise"), *starts]
-    architectures, longest = profile.architectures_for(task), profile.iterations[-1]
-    ablated = architectures if profile.ablate_each else architectures[:1]
+        starts = [Arm.named(HYPOTHESIS, a, i) for a in architectures for i in axes.iterations]
+        return [Arm.named(COMPARATOR), *starts]
+    ablated = architectures if axes.ablate_each else architectures[:1]
     listed: list[Arm] = []
-    for name, prior in priors().items():
-        if not prior.uses_dip:
-            listed.append(Arm(name))
-        elif name == "untrained":
-            listed += [Arm(name, architecture) for architecture in ablated]
-        elif prior.role == "treatment":
-            listed += [Arm(name, a, i) for a in architectures for i in profile.iterations]
+    for kind in priors().values():
+        made = kind()
+        if not made.uses_dip:
+            listed.append(Arm(made))
+        elif made.iterations is not None:
+            listed += [Arm(made, a, made.iterations) for a in ablated]
+        elif made.role == "treatment":
+            listed += [Arm(made, a, i) for a in architectures for i in axes.iterations]
             for a in ablated:
-                listed += [Arm(name, a, longest, stopping=rule) for rule in stopping_rules()]
-                listed += [Arm(name, a, longest, output="ema"), Arm(name, a, longest, injection="raw")]
+                listed += [Arm(made, a, longest, stopping=rule) for rule in stopping_rules().values()]
+                listed.append(Arm(made, a, longest, output="ema"))
+                listed += [Arm(made, a, longest, entry=other()) for other in injections().values() if other.ablation]
         else:  # at the longest duration, where there is most to lose
-            listed += [Arm(name, architecture, longest) for architecture in ablated]
+            listed += [Arm(made, a, longest) for a in ablated]
     order = ("control", "treatment", "ablation", "bound")
     return sorted(listed, key=lambda arm: order.index(arm.role))
 
 
-def budgets(arm: Arm, profile: Profile, task: str) -> list[int]:
+def budgets(arm: Arm, axes: RestorationAxes, task: str) -> list[int]:
     """Budgets (network evaluations) that an arm runs at. 0 is the prior alone, without diffusion."""
-    if arm.way == "none" and tasks()[task].leak == "none":
-        return [*profile.budgets, *profile.noise_budgets]
-    if arm.way == "none":
-        return list(profile.budgets)
-    if arm.role in ("treatment", "control") or arm.stopping != "fixed":
-        return [0, *profile.budgets]
-    return list(profile.budgets)
+    if not arm.injection.uses_mu:
+        return [*axes.budgets, *(axes.noise_budgets if tasks()[task].leak == "none" else ())]
+    if arm.role in ("treatment", "control") or arm.stopping:
+        return [0, *axes.budgets]
+    return list(axes.budgets)
 
 
-def tuned_as(arm: Arm, profile: Profile, task: str, budget: int) -> Arm:
+def tuned_as(arm: Arm, axes: RestorationAxes, task: str, budget: int) -> Arm:
     """The arm whose validation runs choose the setting of this one at a budget: itself, with two exceptions.
 
     Variations of a fitted DIP (another image's, another stopping rule or output) and the oracle run with the setting of
@@ -109,9 +200,14 @@ def tuned_as(arm: Arm, profile: Profile, task: str, budget: int) -> Arm:
     """
     if not budget:
         return arm
-    first = profile.architectures_for(task)[0]
-    if arm.prior in ("shuffled", "oracle") or arm.stopping != "fixed" or arm.output != "last":
-        arm = Arm("dip", arm.architecture or first, profile.iterations[-1], injection=arm.injection)
-    if arm.uses_dip and not profile.tune_each:
+    first = axes.architectures_for(task)[0]
+    if arm.prior.tuned_as_treatment or arm.stopping or arm.output != "last":
+        arm = replace(Arm.named(HYPOTHESIS, arm.architecture or first, axes.iterations[-1]), entry=arm.entry)
+    if arm.prior.uses_dip and not axes.tune_each:
         arm = replace(arm, architecture=first)
     return arm
+
+
+def controls(listed: Sequence[Arm]) -> list[Arm]:
+    """The controls among some arms that start the diffusion somewhere, each once."""
+    return list(dict.fromkeys(arm for arm in listed if arm.is_start))

@@ -9,30 +9,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dipddpm import dip, generate, injection, priors, restore, sampling, tasks
+from dipddpm import dip, generate, tasks
 from dipddpm.batches import ChargedClock
 from dipddpm.data import Dataset, Split, to_float, to_uint8
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
-from dipddpm.experiments.fits import recipe
-from dipddpm.experiments.profiles import Profile
-from dipddpm.fitting import batches as fitting_batches
-from dipddpm.fitting.batches import fit_in_batches
+from dipddpm.experiments.axes import axis
+from dipddpm.experiments.population_cells import prior_images, sample_population
+from dipddpm.fitting import DipFit, StoredFit, stored_fit
 from dipddpm.generate import GeneratedImages
-from dipddpm.memo import Entry, Memo, Run, direct
-from dipddpm.priors import Evidence
+from dipddpm.injection.start import Start
+from dipddpm.memo import Execute, Memo, direct
+from dipddpm.priors import COMPARATOR, Evidence, priors
 from dipddpm.restore import Setting
 from dipddpm.rng import ImageRng, image_keys, seed_for
+from dipddpm.tasks.reconstruction import Reconstruction
 
-TASK = "reconstruction"  # y is the training photograph itself, A the identity
+TASK = Reconstruction.name  # y is the training photograph itself, A the identity
+
+
+@dataclass(frozen=True)
+class GenerationAxes:
+    """What the generation experiment covers."""
+
+    population: int = axis("population", "images that each arm generates, and photographs that priors are made of", 80)
+    reference: int = axis("generation.reference", "other photographs that they are held against, at most", 5_000)
+    architectures: tuple[str, ...] = axis(
+        "generation.architecture", "DIP architectures", ("deep_decoder",), adds_cells=True
+    )
+    iterations: tuple[int, ...] = axis("generation.iterations", "DIP training durations", (50,), adds_cells=True)
+    t0s: tuple[int, ...] = axis("generation.t0", "steps that a start enters at", (400,), adds_cells=True)
+    budgets: tuple[int, ...] = axis("generation.nfe", "network evaluations of every arm", (5,), adds_cells=True)
+    noise_budgets: tuple[int, ...] = axis("generation.noise_nfe", "further ones from noise", (10, 20), adds_cells=True)
 
 
 @dataclass(frozen=True)
@@ -41,8 +57,8 @@ class Population:
 
     Attributes:
         images: (N, 3, H, W) uint8; image i comes from the prior of photograph i.
-        seconds: wall-clock an image by stage ("dip", "diffusion"); memory: peak bytes added by stage.
-        iterations: DIP iterations an image; nfe: network evaluations an image that happened.
+        seconds: wall-clock per image by stage ("dip", "diffusion"); memory: peak bytes added by stage.
+        iterations: DIP iterations per image; nfe: network evaluations per image that happened.
         setting: how it was sampled.
     """
 
@@ -57,36 +73,40 @@ class Population:
 def generation_arms(architectures: Sequence[str], iterations: Sequence[int]) -> list[Arm]:
     """Noise, the cheap controls, DIPs fitted to training photographs, and the photographs themselves (``oracle``).
 
-    A control is made of the same photograph as the DIP. ``shuffled`` pairs each noise with another photograph's DIP: as
-    a population it differs from ``dip`` by chance alone, which is what a difference has to exceed. What starts from the
-    photograph itself leaks: it shows how far a metric rewards giving the training set back.
+    A control is made of the same photograph as the DIP. A prior that pairs images gives each noise the DIP of another
+    photograph: as a population it differs from ``dip`` by chance alone, which is what a difference has to exceed. What
+    starts from the photograph itself leaks: it shows how far a metric rewards giving the training set back.
     """
-    first, longest = architectures[0], max(iterations)
-    return [
-        *(Arm(name) for name in ("noise", "blur", "mean_colour")),
-        *(Arm("dip", architecture, duration) for architecture in architectures for duration in iterations),
-        Arm("untrained", first),
-        Arm("shuffled", first, longest),
-        Arm("oracle"),
-    ]
+    listed: dict[str, list[Arm]] = {"control": [], "treatment": [], "ablation": [], "bound": []}
+    for kind in priors().values():
+        made = kind()
+        if not made.in_generation:
+            continue
+        if not made.uses_dip:
+            arms = [Arm(made)]
+        elif made.role == "treatment":
+            arms = [Arm(made, architecture, duration) for architecture in architectures for duration in iterations]
+        else:
+            arms = [Arm(made, architectures[0], max(iterations) if made.iterations is None else made.iterations)]
+        listed[made.role] += arms
+    return [arm for members in listed.values() for arm in members]
 
 
-def generation_cells(profile: Profile, T: int = 1000) -> list[tuple[Arm, int, int | None]]:
-    """(arm, network evaluations, t0) of every population that a profile asks for and ``T`` steps have room for.
+def generation_cells(axes: GenerationAxes, T: int = 1000) -> list[tuple[Arm, int, int | None]]:
+    """(arm, network evaluations, t0) of every population that is asked for and ``T`` steps have room for.
 
     Noise runs at further budgets, which the price of a DIP would buy it. The photographs and the longest DIPs are
     populations themselves (0 evaluations): the floor, and what the diffusion adds to.
     """
     listed: list[tuple[Arm, int, int | None]] = []
-    for arm in generation_arms(profile.generation_architectures, profile.generation_iterations):
-        if arm.way == "none":
-            budgets = (*profile.generation_budgets, *profile.generation_noise_budgets)
-            listed += [(arm, n, None) for n in budgets if n <= T]
+    for arm in generation_arms(axes.architectures, axes.iterations):
+        if not arm.injection.uses_mu:
+            listed += [(arm, n, None) for n in (*axes.budgets, *axes.noise_budgets) if n <= T]
             continue
-        if arm.prior == "oracle" or (arm.prior == "dip" and arm.iterations == max(profile.generation_iterations)):
+        if arm.role == "bound" or (arm.role == "treatment" and arm.iterations == max(axes.iterations)):
             listed.append((arm, 0, None))
-        t0s = [t0 for t0 in profile.generation_t0s if t0 < T]
-        listed += [(arm, n, t0) for t0 in t0s for n in profile.generation_budgets if n <= t0 + 1]
+        t0s = [t0 for t0 in axes.t0s if t0 < T]
+        listed += [(arm, n, t0) for t0 in t0s for n in axes.budgets if n <= t0 + 1]
     return listed
 
 
@@ -97,9 +117,10 @@ class Generation:
 
     Args:
         memo: finds or computes and stores.
-        count: images a population, and photographs that priors are made of, at least 2; None for as many as there are.
+        count: images per population, and photographs that priors are made of, at least 2; None for all there are.
             A larger count extends a smaller one and finds its fits again.
-        iterations: DIP durations that are kept of each fit.
+        iterations: DIP durations that are kept of each fit; architecture: the one whose number of parameters a
+            ``name:matched`` has.
         seed: of the fits and the samples.
         batch: images fitted, and sampled, together. Fits are stored by the batch, and ``shuffled`` stays within it.
         clock: seconds; should wait for the device.
@@ -116,6 +137,7 @@ class Generation:
         *,
         count: int | None = None,
         iterations: Sequence[int] = (),
+        architecture: str = "skip",
         seed: int = 0,
         batch: int = 64,
         device: torch.device | str = "cpu",
@@ -127,9 +149,13 @@ class Generation:
         if count < 2:
             raise InputError(f"a population is of at least 2 images, got {count}")
         self.dataset, self.denoiser, self.memo, self.count = dataset, denoiser, memo, count
+        self.architecture = architecture
         self.iterations = tuple(sorted({0, *iterations}))
         self.seed, self.batch, self.device, self.clock = seed, batch, torch.device(device), ChargedClock(clock)
         self.images = cache(self._images)
+        self.stored_fit = lru_cache(maxsize=8)(
+            self._stored_fit
+        )  # a large population has more fits than fit into memory
         self.keys = tuple(image_keys(self.images("train")))
 
     def _images(self, split: Split) -> Tensor:
@@ -165,38 +191,34 @@ class Generation:
         rng = ImageRng.for_images(self.keys[chunk.start : chunk.stop], self.seed, TASK, "observe")
         observation = tasks.task(TASK).observe(x_0, rng).to(self.device)
         fitted = None
-        if arm.uses_dip:
-            outputs = self._fit(arm.architecture, chunk).tensors[arm.output]
-            fitted = to_float(outputs[self._duration(arm)]).to(self.device)
-        leaks = priors.priors()[arm.prior].leak != "none"
-        return Evidence(observation, fitted, x_0.to(self.device) if leaks else None)
+        if arm.prior.uses_dip:
+            mu = self._fit(arm, chunk).mu(arm.iterations, arm.output)
+            fitted = to_float(to_uint8(mu)).to(self.device)
+        return Evidence(observation, fitted, x_0.to(self.device) if arm.prior.leak != "none" else None)
 
-    def _duration(self, arm: Arm) -> int:
-        if arm.stopping != "fixed" or arm.iterations not in self.iterations:
+    def _fit(self, arm: Arm, chunk: range) -> DipFit:
+        """The fit that an arm takes its prior from.
+
+        Raises:
+            InputError: it asks for a duration that is not kept.
+        """
+        if arm.stopping or arm.iterations not in self.iterations:
             raise InputError(f"{arm.label}: fits are kept at {', '.join(map(str, self.iterations))} iterations")
-        return self.iterations.index(arm.iterations)
+        return self.stored_fit(arm.architecture, chunk).fit
 
-    def _fit(self, architecture: str, chunk: range) -> Entry:
-        network, keys = dip.architecture(architecture), self.keys[chunk.start : chunk.stop]
-        width = dip.width_for(architecture, self.denoiser.size, "skip")
-        config = {
-            "images": keys, "size": self.denoiser.size, "seed": self.seed, "task": TASK, "architecture": architecture,
-            "width": width, "iterations": self.iterations, "recipe": recipe(Generation),
-        }  # fmt: skip
-
-        def compute() -> tuple[dict, dict]:
-            fit = fit_in_batches(
-                network,
-                self._evidence(chunk, Arm("noise")).observation,
-                ImageRng.for_images(keys, self.seed, TASK, "dip", device=self.device),
-                iterations=self.iterations,
-                size=self.denoiser.size,
-                width=width,
-                clock=self.clock,
-            )
-            return {"seconds": fit.seconds}, {"last": to_uint8(fit.last), "ema": to_uint8(fit.ema)}
-
-        return self.memo("generation fits", config, [fitting_batches, network, type(tasks.task(TASK))], compute)
+    def _stored_fit(self, architecture: str, chunk: range) -> StoredFit:
+        """The DIP fit of an architecture to a chunk of photographs, with the memory it took."""
+        keys, size = self.keys[chunk.start : chunk.stop], self.denoiser.size
+        return stored_fit(
+            self.memo,
+            dip.architecture_class(architecture),
+            self._evidence(chunk, Arm.named(COMPARATOR)).observation,
+            ImageRng.for_images(keys, self.seed, TASK, "dip").seeds,
+            iterations=self.iterations,
+            size=size,
+            width=dip.width_for(architecture, size, self.architecture),
+            clock=self.clock,
+        )
 
     def mu(self, arm: Arm, indices: range | None = None) -> Tensor | None:
         """The priors of an arm for a range of images, all by default, (n, 3, H, W) uint8; None from noise.
@@ -206,29 +228,26 @@ class Generation:
         Raises:
             InputError: a prior that makes nothing of a whole and noiseless photograph.
         """
-        return None if arm.way == "none" else self._mu(arm, range(self.count) if indices is None else indices)
+        if not arm.injection.uses_mu:
+            return None
+        return self._mu(arm, range(self.count) if indices is None else indices)
 
     def _mu(self, arm: Arm, indices: range) -> Tensor:
-        prior, wanted, made = priors.prior(arm.prior), {i % self.count for i in indices}, dict[int, Tensor]()
+        wanted, made = {i % self.count for i in indices}, dict[int, Tensor]()
         for chunk in self._chunks():
-            if wanted.isdisjoint(chunk):
-                continue
-            evidence = self._evidence(chunk, arm)
-            mu = prior.mu(evidence) if prior.applies(evidence.observation) else None
-            if mu is None:
-                raise InputError(f"the prior {arm.prior!r} makes nothing of a whole photograph")
-            made |= dict(zip(chunk, to_uint8(mu).cpu(), strict=True))
+            if not wanted.isdisjoint(chunk):
+                made |= dict(zip(chunk, prior_images(arm.prior, self._evidence(chunk, arm)), strict=True))
         return torch.stack([made[i % self.count] for i in indices])
 
     # Populations
 
     def setting(self, arm: Arm, nfe: int, t0: int | None = None, sampler: str = "ddim", eta: float = 0.0) -> Setting:
         """How an arm is sampled; ``t0`` is left out where its injection enters at T."""
-        way = "start" if nfe == 0 else arm.way
-        return Setting(nfe, way, None if way in ("none", "raw") else t0, sampler, eta, held=False)
+        entry = Start() if nfe == 0 else arm.injection
+        return Setting(nfe, entry, None if entry.starts_at_T else t0, sampler, eta, held=False)
 
     def sample(
-        self, arm: Arm, setting: Setting, *, draw: int = 0, count: int | None = None, run: Run = direct
+        self, arm: Arm, setting: Setting, *, draw: int = 0, count: int | None = None, run: Execute = direct
     ) -> Population:
         """The population of an arm; with 0 evaluations its priors are the population.
 
@@ -242,32 +261,24 @@ class Generation:
         """
         setting.check(self.denoiser.schedule)
         count = self.count if count is None else count
-        mu = self.mu(arm, range(count))
-        seed = seed_for(self.seed, draw) if draw else self.seed
-
-        def compute() -> tuple[dict, dict]:
-            self.denoiser.eps(to_float(self.images("train")[:2]).to(self.device), 0)  # its start-up is not measured
-            started, parts, nfe = self.clock(), [], 0
-            for start in range(0, count, self.batch):
-                indices = range(start, min(start + self.batch, count))
-                given = None if mu is None else to_float(mu[indices.start : indices.stop])
-                images, nfe = generate.sample_images(self.denoiser, indices, setting, given, seed, self.device)
-                parts.append(images)
-            return {"seconds": self.clock() - started, "nfe": nfe}, {"images": torch.cat(parts)}
-
-        config = {
-            "mu": None if mu is None else image_keys(mu), "count": count, "setting": asdict(setting), "seed": seed,
-            "size": self.denoiser.size, "denoiser": self.denoiser.fingerprint, "recipe": recipe(Generation),
-        }  # fmt: skip
-        sources = [generate, restore, sampling, injection.injections()[setting.injection], type(self.denoiser)]
-        entry = self.memo("populations", config, sources, compute, run)
-        seconds, memory = {"diffusion": entry.info["seconds"] / count}, {"diffusion": entry.memory}
-        if arm.uses_dip:
-            chunks = [chunk for chunk in self._chunks() if chunk.start < count]
-            fits = [self._fit(arm.architecture, chunk) for chunk in chunks]
-            seconds["dip"] = sum(fit.info["seconds"][self._duration(arm)] for fit in fits) / chunks[-1].stop
-            memory["dip"] = max(fit.memory for fit in fits)
-        return Population(entry.tensors["images"].cpu(), seconds, memory, arm.iterations, entry.info["nfe"], setting)
+        chunks = [chunk for chunk in self._chunks() if chunk.start < count]
+        found = self.memo(
+            sample_population,
+            {
+                "denoiser": self.denoiser, "prior": arm.prior, "setting": setting, "count": count, "batch": self.batch,
+                "evidence": [self._evidence(chunk, arm) for chunk in chunks] if arm.injection.uses_mu else [],
+                "seed": seed_for(self.seed, draw) if draw else self.seed, "device": self.device,
+            },
+            aside={"clock": self.clock},
+            run=run,
+        )  # fmt: skip
+        value = found.value
+        seconds, memory = {"diffusion": value["seconds"] / count}, {"diffusion": found.memory}
+        if arm.prior.uses_dip:
+            fits = [self.stored_fit(arm.architecture, chunk) for chunk in chunks]
+            seconds["dip"] = sum(stored.fit.seconds_for(arm.iterations) for stored in fits) / chunks[-1].stop
+            memory["dip"] = max(stored.memory for stored in fits)
+        return Population(value["images"].cpu(), seconds, memory, arm.iterations, value["nfe"], setting)
 
     def stream(
         self, arm: Arm, setting: Setting, folder: Path, count: int, *, batch: int = 64, worker: tuple[int, int] = (0, 1)
@@ -278,7 +289,7 @@ class Generation:
             InputError: as there.
         """
         prior = f"{arm.label} of {self.count} of {self.dataset.label}, {seed_for(self.seed, *self.keys):x}"
-        starts = arm.way != "none"
+        starts = arm.injection.uses_mu
         return generate.generate(
             self.denoiser, count, folder, setting,
             mu=(lambda indices: to_float(self._mu(arm, indices))) if starts else None, prior=prior if starts else "",

@@ -1,4 +1,4 @@
-"""The stages that the product's time goes into, each as work to be timed or profiled on random images.
+"""The stages that the time of a run goes into, each as work to be timed or profiled on random images.
 
 What the images show decides no time, so that nothing has to be loaded or tuned first.
 """
@@ -13,18 +13,28 @@ from torch import Tensor
 
 from dipddpm.data import to_uint8
 from dipddpm.denoisers import Denoiser
-from dipddpm.dip import architectures
+from dipddpm.dip import DeepImagePrior, architecture_class, architectures
+from dipddpm.dip.skip import SkipNet
 from dipddpm.errors import InputError
-from dipddpm.fitting.plain import fit_dip
-from dipddpm.metrics import metrics
+from dipddpm.experiments.axes import axis
+from dipddpm.fitting import fit_dip
+from dipddpm.measure.instruments.flops import flops
+from dipddpm.metrics.psnr import Psnr
+from dipddpm.metrics.ssim import Ssim
 from dipddpm.registry import choose
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
-from dipddpm.tasks import task
-from dipddpm.training import Recipe, Training
+from dipddpm.tasks.inpaint import Inpaint
+from dipddpm.tasks.super_resolution import SuperResolution
+from dipddpm.training import Training, TrainingSettings
 from dipddpm.unet import UNet
 
-TASKS = ("inpaint", "super_resolution")  # of a DIP fit, of sampling
+
+@dataclass(frozen=True)
+class CostAxes:
+    """What the suites of cost cover."""
+
+    batch_sizes: tuple[int, ...] = axis("batch", "batch sizes of the throughput suite", (1, 16, 64), adds_cells=True)
 
 
 @dataclass(frozen=True)
@@ -36,23 +46,33 @@ class Stage:
     unit: str = "images"
 
 
-def sources() -> list[object]:
-    """The code that decides what stages take: this module, and the variants that it finds at run time."""
-    return [__name__, *metrics().values(), *(type(task(name)) for name in TASKS)]
-
-
 def images(batch: int, size: int) -> Tensor:
     """Random images (batch, 3, size, size) in [-1, 1], the same each time."""
     return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def dip_fit(denoiser: Denoiser, device: torch.device, batch: int, network: str = "skip", iterations: int = 2) -> Stage:
+def dip_flops(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> dict[str, object]:
+    """``flops``: floating-point operations of one forward pass of a DIP network for one image, two per
+    multiply-accumulate. A fitting iteration, forward and backward together, is about three times as many."""
+    with torch.device("meta"), torch.no_grad():
+        network = architecture(size=size, width=width)
+        z = torch.empty(1, *network.z_shape())
+        return {"flops": flops(lambda: network(z))}
+
+
+def dip_fit(
+    denoiser: Denoiser,
+    device: torch.device,
+    batch: int,
+    architecture: type[DeepImagePrior] = SkipNet,
+    iterations: int = 2,
+) -> Stage:
     """A DIP of one architecture fitted to each of ``batch`` images, the networks built anew each time."""
-    kind, size = architectures()[choose("DIP architecture", network, architectures())], denoiser.size
-    observation = task(TASKS[0]).observe(images(batch, size), ImageRng(range(batch))).to(device)
+    size = denoiser.size
+    observation = Inpaint().observe(images(batch, size), ImageRng(range(batch))).to(device)
 
     def work() -> object:
-        return fit_dip(kind, observation, ImageRng(range(batch), device), iterations=[iterations], size=size)
+        return fit_dip(architecture, observation, ImageRng(range(batch), device), iterations=[iterations], size=size)
 
     return Stage(work, batch * iterations, "image iterations")
 
@@ -63,7 +83,7 @@ def training_step(denoiser: Denoiser, device: torch.device, batch: int) -> Stage
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = UNet(denoiser.size)
-    training = Training(model, denoiser.schedule, Recipe(10**6, batch=batch), device=device)
+    training = Training(model, denoiser.schedule, TrainingSettings(10**6, batch=batch), device=device)
     return Stage(lambda: training.update(pixels), batch)
 
 
@@ -76,24 +96,23 @@ def evaluation(denoiser: Denoiser, device: torch.device, batch: int) -> Stage:
 def sampling(denoiser: Denoiser, device: torch.device, batch: int, steps: int = 5) -> Stage:
     """``steps`` steps of DDIM from noise, held to y at every step."""
     x_0 = images(batch, denoiser.size)
-    observation = task(TASKS[1]).observe(x_0, ImageRng(range(batch))).to(device)
-    setting = Setting(steps, "none", 999)
+    observation = SuperResolution().observe(x_0, ImageRng(range(batch))).to(device)
+    setting = Setting(steps, t0=denoiser.schedule.T - 1)
     return Stage(lambda: restore(denoiser, observation, None, setting, ImageRng(range(batch), device)), batch)
 
 
 def scoring(denoiser: Denoiser, device: torch.device, batch: int) -> Stage:
-    """Every image metric: PSNR and SSIM."""
+    """The image metrics PSNR and SSIM."""
     x_0 = images(batch, denoiser.size).to(device)
     x_hat = x_0.flip(0)
-    every = [metric() for metric in metrics().values()]
-    return Stage(lambda: [metric(x_hat, x_0) for metric in every], batch)
+    return Stage(lambda: [metric(x_hat, x_0) for metric in (Psnr(), Ssim())], batch)
 
 
 def features(denoiser: Denoiser, device: torch.device, batch: int) -> Stage:
-    """What population metrics see images with: the shipped extractor."""
-    from dipddpm.extractors import open_extractor  # here: torch-fidelity takes seconds to import
+    """The features that population metrics compare, of the shipped extractor."""
+    from dipddpm.extractors.embedded64 import Embedded64  # imported here: torch-fidelity takes seconds
 
-    extractor, pixels = open_extractor("embedded64", device), to_uint8(images(batch, denoiser.size))
+    extractor, pixels = Embedded64().to(device), to_uint8(images(batch, denoiser.size))
     return Stage(lambda: extractor.features(pixels), batch)
 
 
@@ -123,5 +142,5 @@ def stage(name: str, denoiser: Denoiser, device: torch.device | str, batch: int)
         raise InputError(f"a batch has at least one image; got {batch}")
     kind, colon, network = name.partition(":")
     if colon and kind == "dip-fit":
-        return dip_fit(denoiser, torch.device(device), batch, network)
+        return dip_fit(denoiser, torch.device(device), batch, architecture_class(network))
     return STAGES[choose("stage", name, [*STAGES, "all"])](denoiser, torch.device(device), batch)

@@ -10,11 +10,20 @@ import torch
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
+from dipddpm.injection import Injection
 from dipddpm.metrics.psnr import Psnr
+from dipddpm.priors import Evidence, Prior
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import Solver
-from dipddpm.tasks import Observation
+
+# A start from noise has no t0 to tune; so that its search is not the smaller one, it has more solvers to try.
+START_SOLVERS: tuple[Solver, ...] = (("ddim", 0.0, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1))
+NOISE_SOLVERS: tuple[Solver, ...] = (
+    *(("ddim", eta, 1) for eta in (0.0, 0.5, 0.85, 1.0)),
+    *(("ddim", 1.0, travel) for travel in (2, 5, 10)),
+    ("dpmpp_2m", 0.0, 1),
+)
 
 Hold = tuple[float, bool]
 """How a prediction is held to y: (strength of the proximal step, whether it is held at all)."""
@@ -30,7 +39,7 @@ class Tuned:
 
 def candidates(
     nfe: int,
-    injection: str,
+    injection: Injection,
     t0s: Sequence[int],
     solvers: Sequence[Solver],
     holds: Sequence[Hold] = ((1.0, True),),
@@ -71,29 +80,34 @@ def draw_trials(settings: Sequence[Setting], trials: int, *purpose: object) -> l
 
 def tune(
     denoiser: Denoiser,
-    observation: Observation,
+    priors: Sequence[Prior],
+    evidence: Sequence[Evidence],
     x_0: Tensor,
-    mus: Sequence[Tensor | None],
     settings: Sequence[Setting],
     seeds: Sequence[int],
-) -> list[Tuned]:
+) -> dict[str, object]:
     """Run every setting on the validation images with the same noise; for each prior, the one with the best mean PSNR.
 
     The priors of several arms are one batch: they share photographs, observations and noise.
 
     Args:
+        priors: one per arm; evidence: what each is made from, all of the same observations.
         x_0: (N, 3, H, W), the validation photographs.
-        mus: their priors, one (N, 3, H, W) an arm; [None] for the start from noise.
-        seeds: one an image, used afresh by each arm and setting.
+        seeds: one per image, used afresh by each arm and setting.
+
+    Returns:
+        ``best``: per arm the position of its setting in ``settings``; ``validation``: its mean PSNR in dB.
     """
-    arms = len(mus)
-    x_0, observation = x_0.repeat(arms, 1, 1, 1), observation.repeat(arms)
-    mu = None if mus[0] is None else torch.cat([mu for mu in mus if mu is not None])
+    arms = len(priors)
+    made = [prior.mu(of) for prior, of in zip(priors, evidence, strict=True)]
+    images = [mu for mu in made if mu is not None]
+    mu = torch.cat(images) if images else None
+    photographs, observation = x_0.repeat(arms, 1, 1, 1), evidence[0].observation.repeat(arms)
     results = []
     for setting in settings:
         x_hat, _ = restore(denoiser, observation, mu, setting, ImageRng([*seeds] * arms, x_0.device))
-        results.append(Psnr()(x_hat, x_0).unflatten(0, (arms, -1)).mean(1))
+        results.append(Psnr()(x_hat, photographs).unflatten(0, (arms, -1)).mean(1))
     scores = torch.stack(results)
     # A setting that diverged is the worst, where ``max`` alone would return its NaN.
     validation, best = scores.masked_fill(scores.isnan(), -torch.inf).max(0)
-    return [Tuned(settings[i], v) for i, v in zip(best.tolist(), validation.tolist(), strict=True)]
+    return {"best": best.tolist(), "validation": validation.tolist()}

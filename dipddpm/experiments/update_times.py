@@ -1,4 +1,4 @@
-"""The pace of training: seconds an update of every arm, all measured in turns.
+"""What an update of each training arm takes: all measured in turns.
 
 The arms of a comparison are trained one after the other, for hours. Were each charged the wall-clock of its own
 updates, one that was trained while the machine was busy would look slower than its rivals.
@@ -7,46 +7,95 @@ updates, one that was trained while the machine was busy would look slower than 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from functools import cache
+from statistics import median
+from typing import Any
 
-from dipddpm.experiments import turns
-from dipddpm.experiments.fits import recipe
-from dipddpm.experiments.training_runs import Learner, TrainingRuns
-from dipddpm.experiments.turns import ROUNDS, in_turns
-from dipddpm.injection import injection
-from dipddpm.training import Training, initial_network
-from dipddpm.unet import UNet
+import torch
+from torch import Tensor
+
+from dipddpm.experiments.training_runs import TrainingRuns
+from dipddpm.injection import Injection
+from dipddpm.schedule import Schedule
+from dipddpm.training import Training, TrainingSettings, initial_network
+
+ROUNDS = 5
 
 
-class PacedRuns(TrainingRuns):
-    """Training runs that know how long an update of each arm takes."""
+def in_turns(
+    works: Mapping[str, Callable[[], object]], clock: Callable[[], float], rounds: int = ROUNDS
+) -> dict[str, float]:
+    """Median seconds of each piece of work, done A B C ... A B C ... after a round that is not measured, so that
+    whatever else the machine does meets all of them.
 
-    def pace(self, task: str) -> Mapping[str, float]:
-        """Seconds an update, by name of the arm: the median of its turns, each a few updates on the real images and
-        priors at the profile's batch and network."""
-        each = min(10, max(1, self.checkpoints[-1] // 100))  # a turn: a hundredth of a run, but ten updates will do
-        arms, of_all = self.learners(task), self._recipe(each * (1 + ROUNDS))
-        made = {arm.name: self.prior_set(task, arm, "train") for arm in arms}
+    Args:
+        clock: seconds; should wait for the device.
+    """
+    for work in works.values():
+        work()
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            started = clock()
+            work()
+            taken[name].append(clock() - started)
+    return {name: median(seconds) for name, seconds in taken.items()}
 
-        def turn(arm: Learner) -> Callable[[], None]:
-            way, priors = injection(arm.way), made[arm.name]
-            model = initial_network(self.config, self.experiment.seed, way.channels)
-            training = Training(model, self.schedule, of_all, way, self.device)
 
-            def updates() -> None:
-                for _ in range(each):
-                    training.update(self.images("train"), priors.mu if priors else None)
+def time_updates(
+    injections: Mapping[str, Injection],
+    mus: Mapping[str, Tensor | None],
+    images: Tensor,
+    config: Mapping[str, Any],
+    settings: TrainingSettings,
+    schedule: Schedule,
+    each: int,
+    device: torch.device,
+    clock: Callable[[], float],
+) -> dict[str, object]:
+    """Seconds per update, by name of the arm: the median of its turns, each of a few updates on the real images and
+    priors.
 
-            return updates
+    Args:
+        injections, mus: by name of the arm.
+        each: updates per turn.
+    """
 
-        def compute() -> tuple[dict, dict]:
-            taken = in_turns({arm.name: turn(arm) for arm in arms}, self.experiment.clock)
-            return {"seconds": {name: seconds / each for name, seconds in taken.items()}}, {}
+    def turn(name: str) -> Callable[[], None]:
+        model = initial_network(config, settings.seed, injections[name].channels)
+        training = Training(model, schedule, settings, injections[name], device)
 
-        config = {
-            "images": self._trained_on(), "recipe": asdict(of_all), "unet": self.config, "T": self.schedule.T,
-            "arms": {name: priors.record() if priors else None for name, priors in made.items()},
-            "updates a turn": each, "code": recipe(PacedRuns),
-        }  # fmt: skip
-        sources = [turns, Training, UNet, *(type(injection(arm.way)) for arm in arms)]
-        return self.memo("pace", config, sources, compute).info["seconds"]
+        def updates() -> None:
+            for _ in range(each):
+                training.update(images, mus[name])
+
+        return updates
+
+    taken = in_turns({name: turn(name) for name in injections}, clock)
+    return {"seconds": {name: seconds / each for name, seconds in taken.items()}}
+
+
+class UpdateTimes:
+    """How long an update of each arm of some training runs takes."""
+
+    def __init__(self, runs: TrainingRuns):
+        self.runs = runs
+        self.seconds = cache(self._seconds)
+
+    def _seconds(self, task: str) -> Mapping[str, float]:
+        """Seconds per update, by name of the arm."""
+        runs = self.runs
+        each = min(10, max(1, runs.checkpoints[-1] // 100))  # a hundredth of a run, but ten updates will do
+        arms = runs.arms(task)
+        made = {arm.name: runs.prior_set(task, arm, "train") for arm in arms}
+        found = runs.memo(
+            time_updates,
+            {
+                "injections": {arm.name: arm.injection for arm in arms},
+                "mus": {name: priors.mu if priors else None for name, priors in made.items()},
+                "images": runs.images("train"), "config": runs.config, "settings": runs.settings(each * (1 + ROUNDS)),
+                "schedule": runs.schedule, "each": each, "device": runs.device,
+            },
+            aside={"clock": runs.fits.clock},
+        )  # fmt: skip
+        return found.value["seconds"]

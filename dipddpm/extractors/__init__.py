@@ -1,93 +1,38 @@
 """Feature extractors: what turns images into the vectors that population metrics compare. One file each.
 
 Each is a torch-fidelity ``FeatureExtractorBase``, registered there under its name when its module is imported, so that
-``torch_fidelity.calculate_metrics(feature_extractor="embedded64", cache=False, ...)`` works.
+``torch_fidelity.calculate_metrics(feature_extractor="embedded64", cache=False, ...)`` works. Importing torch-fidelity
+takes seconds, so this module does not: the base class is ``dipddpm.extractors.base.Extractor``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch_fidelity import FeatureExtractorBase, register_feature_extractor
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from dipddpm.batches import in_batches, joined
-from dipddpm.errors import InputError
-from dipddpm.registry import choose, discover
+from dipddpm.registry import choose, discover, modules
 
+if TYPE_CHECKING:
+    from dipddpm.extractors.base import Extractor
 
-class Extractor(FeatureExtractorBase, ABC):
-    """A network from uint8 images to ``width`` features.
-
-    The arguments are those that torch-fidelity passes, in its order; each has a default, so that ``Extractor()`` works.
-
-    Args:
-        name: the name in torch-fidelity's registry; None takes the class's own.
-        features_list: which of the network's outputs; None takes the one for population metrics.
-        feature_extractor_weights_path: a file of weights; None takes the usual one.
-    """
-
-    name: str
-    width: ClassVar[int]
-    fingerprint: str
-    """SHA-256 of the weights: part of every cache key and of every record."""
-    gives_fid: bool = False
-    """True only where these weights make a Frechet distance an FID; titles follow it."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "name" in vars(cls) and cls.name not in FEATURE_EXTRACTORS_REGISTRY:
-            register_feature_extractor(cls.name, cls)
-
-    @abstractmethod
-    def __init__(
-        self,
-        name: str | None = None,
-        features_list: list[str] | None = None,
-        feature_extractor_weights_path: str | Path | None = None,
-        **kwargs: Any,
-    ): ...
-
-    @torch.no_grad()
-    def features(self, images: Tensor, batch: int | None = None) -> Tensor:
-        """Features of images, on the device that the extractor stands on, in batches.
-
-        Args:
-            images: (N, 3, H, W) uint8 in [0, 255].
-            batch: images at once; None: 512 on a GPU, 32 on a CPU, whose cache the activations of more would leave.
-
-        Returns:
-            (N, width) float32, on the CPU.
-
-        Raises:
-            InputError: other type or shape, or no image at all.
-        """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
-            raise InputError(
-                f"{self.name}: takes (N, 3, H, W) uint8 images, got {tuple(images.shape)} of {images.dtype}"
-            )
-        device = next(self.parameters()).device
-        batch = batch or (512 if device.type == "cuda" else 32)
-        stage = f"features ({self.name}, images of {images.shape[-1]} px, {device.type})"
-
-        def part(some: slice) -> Tensor:
-            return self(images[some].to(device))[0].float().cpu()
-
-        return joined(in_batches(stage, len(images), part, batch))
+DEFAULT = "embedded64"
 
 
 def extractors() -> Mapping[str, type[Extractor]]:
     """Every feature extractor, by name."""
+    from dipddpm.extractors.base import Extractor
+
     return discover(sys.modules[__name__], Extractor)  # type: ignore[type-abstract]
 
 
-def open_extractor(spec: str = "embedded64", device: torch.device | str = "cpu") -> Extractor:
+def open_extractor(spec: str = DEFAULT, device: torch.device | str = "cpu") -> Extractor:
     """The extractor for ``embedded64`` (shipped), ``embedded64:FILE.safetensors`` (trained by ``dipddpm
     train-extractor``), ``inception-v3`` (from the usual cache, or downloaded), ``inception-v3:PATH`` or a plug-in's.
 
@@ -97,3 +42,41 @@ def open_extractor(spec: str = "embedded64", device: torch.device | str = "cpu")
     name, _, location = spec.partition(":")
     kind = extractors()[choose("feature extractor", name, extractors())]
     return kind(feature_extractor_weights_path=location or None).to(device)
+
+
+class NamedExtractor:
+    """An extractor that is opened when it is first asked for features, and known by its content before that.
+
+    Args:
+        spec: as :func:`open_extractor` takes it.
+
+    Attributes:
+        fingerprint: of its name and the bytes of the file that it is loaded from.
+        opens: the modules that one of this name may be written in: they count as its code.
+    """
+
+    def __init__(self, spec: str = DEFAULT, device: torch.device | str = "cpu"):
+        self.spec, self.device = spec, torch.device(device)
+        self.kept_features = cache(self.features)
+        self.opens = modules(__name__, __path__)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        name, _, location = self.spec.partition(":")
+        file = Path(location) if location else Path(__file__).with_name(f"{name}.safetensors")
+        content = file.read_bytes() if file.is_file() else b""
+        return f"{name} {hashlib.sha256(content).hexdigest()}"
+
+    @cached_property
+    def opened(self) -> Extractor:
+        """The network.
+
+        Raises:
+            InputError: as :func:`open_extractor`.
+        """
+        return open_extractor(self.spec, self.device)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, width) features of (N, 3, H, W) uint8 images. ``kept_features`` remembers them as long as the tensor of
+        the images exists, for those that many populations are compared with."""
+        return self.opened.features(images)

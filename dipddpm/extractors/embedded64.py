@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch_fidelity import FeatureExtractorBase
 
 from dipddpm.errors import InputError
-from dipddpm.extractors import Extractor
+from dipddpm.extractors.base import Extractor
 
 SHIPPED = Path(__file__).with_name("embedded64.safetensors")
 WIDTH = 64

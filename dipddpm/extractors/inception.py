@@ -12,7 +12,7 @@ from torch_fidelity import FeatureExtractorInceptionV3
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from dipddpm.errors import InputError
-from dipddpm.extractors import Extractor
+from dipddpm.extractors.base import Extractor
 
 # The TensorFlow weights of 2015-12-05, converted: 95,628,359 bytes, which pytorch-fid and torch-fidelity distribute
 # alike. Their file names carry the first eight digits.

@@ -1,1 +1,255 @@
-"""Fitting Deep Image Priors."""
+"""Fitting Deep Image Priors to observations: ``fit_dip``, and one file per fitting method.
+
+theta* = argmin || A f_theta(z + xi) - y ||^2, xi ~ N(0, sigma_p^2 I)   (Ulyanov et al. 2018, arXiv 1711.10925, eq. 2)
+
+A whole batch of images is fitted at once, and one trajectory serves every duration by snapshots on the way. A fitting
+method is a file here with a subclass of :class:`FittingMethod`; today's is ``plain``, the loop of the original.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from dipddpm.batches import in_batches, joined
+from dipddpm.dip import DeepImagePrior
+from dipddpm.errors import InputError
+from dipddpm.memo import Execute, Memo, direct
+from dipddpm.registry import Comparable, choose, discover
+from dipddpm.rng import ImageRng
+from dipddpm.stopping import StoppingRule
+from dipddpm.tasks import Observation
+
+
+@dataclass(frozen=True)
+class DipFit:
+    """Snapshots along one trajectory; index s is the duration ``iterations[s]``.
+
+    Attributes:
+        iterations: durations, ascending; 0 is the untrained network.
+        last: (S, N, 3, H, W) in [-1, 1], the network's output for z without input noise.
+        ema: (S, N, 3, H, W), running average of the outputs seen while fitting (with input noise).
+        loss: (S, N), mean squared error of A f(z) against y.
+        seconds: wall-clock for the whole batch from the start to each duration. Building the networks is included;
+            taking snapshots and watching for a stop are not, nor, on another device than the CPU, drawing input noise.
+        parameters: number of weights per image.
+        stopped: {rule: (mu, charged)}, the iterate that a stopping rule kept, (N, 3, H, W), and the iterations that it
+            took to decide, (N,).
+    """
+
+    iterations: tuple[int, ...]
+    last: Tensor
+    ema: Tensor
+    loss: Tensor
+    seconds: tuple[float, ...]
+    parameters: int
+    stopped: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def mu(self, iterations: int, output: str = "last", stopping: str = "fixed") -> Tensor:
+        """The prior (N, 3, H, W): ``output`` ("last" or "ema") after a duration, or what a stopping rule kept."""
+        if stopping != "fixed":
+            return self.stopped[stopping][0]
+        return getattr(self, output)[self.iterations.index(iterations)]
+
+    def charged(self, iterations: int, stopping: str = "fixed") -> float:
+        """Iterations that had to run, mean over images: the duration, or what a stopping rule needed to decide."""
+        return float(iterations) if stopping == "fixed" else float(self.stopped[stopping][1].float().mean())
+
+    def seconds_for(self, iterations: float) -> float:
+        """Wall-clock seconds for the batch up to a number of iterations, linear between snapshots."""
+        return float(np.interp(iterations, self.iterations, self.seconds))
+
+    def packed(self) -> dict[str, Any]:
+        """The fit as a store keeps it."""
+        return {**vars(self), "stopped": dict(self.stopped)}
+
+    @classmethod
+    def unpacked(cls, packed: Mapping[str, Any]) -> DipFit:
+        """What :meth:`packed` gave."""
+        stopped = {name: (mu, charged) for name, (mu, charged) in packed["stopped"].items()}
+        lists = {name: tuple(packed[name]) for name in ("iterations", "seconds")}
+        return cls(**{**packed, **lists, "stopped": stopped})
+
+
+class FittingMethod(Comparable, ABC):
+    """How the weights of a DIP are fitted to an observation."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    @abstractmethod
+    def fit(
+        self,
+        architecture: type[DeepImagePrior],
+        observation: Observation,
+        rng: ImageRng,
+        *,
+        iterations: tuple[int, ...],
+        size: int,
+        width: int | None,
+        rules: Sequence[StoppingRule],
+        clock: Callable[[], float],
+    ) -> DipFit:
+        """Fit one network to each image of ``observation``, all in one batch.
+
+        Nothing may mix images: image i gives the same result alone as in any batch, to rounding.
+
+        Args:
+            rng: one generator per image, on the device that the fit runs on.
+            iterations: durations to snapshot, ascending; the fit runs to the last.
+            rules: stopping rules that are shown every output; they change nothing of the trajectory.
+        """
+
+
+def fitting_methods() -> Mapping[str, type[FittingMethod]]:
+    """Every fitting method, by name."""
+    return discover(sys.modules[__name__], FittingMethod)
+
+
+def fitting_method(name: str) -> FittingMethod:
+    """The fitting method of that name.
+
+    Raises:
+        InputError: there is none; the message lists all.
+    """
+    return fitting_methods()[choose("fitting method", name, fitting_methods())]()
+
+
+def fit_dip(
+    architecture: type[DeepImagePrior],
+    observation: Observation,
+    rng: ImageRng,
+    *,
+    iterations: Sequence[int],
+    size: int = 32,
+    width: int | None = None,
+    method: FittingMethod | None = None,
+    rules: Sequence[type[StoppingRule]] = (),
+    x_0: Tensor | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> DipFit:
+    """Fit one network of ``architecture`` to each image of ``observation``; half the images at once where all of them
+    run out of memory.
+
+    Each image has its own weights, z and input noise, all drawn from its own generator in ``rng``: its result is the
+    same alone or in any batch, to rounding.
+
+    Args:
+        rng: one generator per image, on the device that the fit runs on.
+        iterations: durations to snapshot; the fit runs to the longest.
+        width: of the network; its published one by default.
+        method: the fitting method, ``plain`` by default.
+        rules: stopping rules that watch the trajectory.
+        x_0: (N, 3, H, W), the photographs; shown to a rule that declares that it leaks, and to nothing else.
+        clock: seconds. One that synchronises the device makes ``seconds`` true on a GPU. The seconds of slices add up.
+
+    Raises:
+        InputError: no duration or a negative one; another number of generators than of images; networks that do not
+            return an image of ``size`` pixels; a single image does not fit into memory.
+    """
+    durations = tuple(sorted(set(iterations)))
+    if not durations or durations[0] < 0:
+        raise InputError(f"DIP iterations must be numbers from 0, at least one of them; got {list(iterations)}")
+    if len(rng) != len(observation.y):
+        raise InputError(f"{len(rng)} generators for {len(observation.y)} images")
+    method = method or fitting_method("plain")
+
+    def fit(images: slice) -> DipFit:
+        watching = [
+            rule(durations[-1], x_0[images] if x_0 is not None and rule.leak != "none" else None) for rule in rules
+        ]
+        with rng.attempt(images) as own:
+            return method.fit(
+                architecture, observation.part(images), own,
+                iterations=durations, size=size, width=width, rules=watching, clock=clock,
+            )  # fmt: skip
+
+    stage = f"DIP fit ({architecture.name}{f', width {width}' if width else ''}, {size} px, {rng.device.type})"
+    return _together(in_batches(stage, len(rng), fit))
+
+
+def _together(fits: Sequence[DipFit]) -> DipFit:
+    """The fits of the slices of a batch as one; their seconds add up, since one ran after the other."""
+    first = fits[0]
+    if len(fits) == 1:
+        return first
+    return DipFit(
+        iterations=first.iterations,
+        last=joined([fit.last for fit in fits], 1),
+        ema=joined([fit.ema for fit in fits], 1),
+        loss=joined([fit.loss for fit in fits], 1),
+        seconds=tuple(sum(slices) for slices in zip(*(fit.seconds for fit in fits), strict=True)),
+        parameters=first.parameters,
+        stopped={
+            name: (joined([fit.stopped[name][0] for fit in fits]), joined([fit.stopped[name][1] for fit in fits]))
+            for name in first.stopped
+        },
+    )
+
+
+# Stored fits
+
+
+def fit_observations(
+    architecture: type[DeepImagePrior],
+    observation: Observation,
+    seeds: Sequence[int],
+    iterations: Sequence[int],
+    size: int,
+    width: int | None,
+    method: FittingMethod,
+    rules: Sequence[type[StoppingRule]],
+    x_0: Tensor | None,
+    clock: Callable[[], float],
+) -> dict[str, Any]:
+    """:func:`fit_dip` as a store keeps it; image i draws from a generator of ``seeds[i]``."""
+    rng = ImageRng(seeds, observation.y.device)
+    return fit_dip(
+        architecture, observation, rng, iterations=iterations, size=size, width=width, method=method, rules=rules,
+        x_0=x_0, clock=clock,
+    ).packed()  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoredFit:
+    """A fit that was found or made, and the peak bytes that making it added."""
+
+    fit: DipFit
+    memory: int
+
+
+def stored_fit(
+    memo: Memo,
+    architecture: type[DeepImagePrior],
+    observation: Observation,
+    seeds: Sequence[int],
+    *,
+    iterations: Sequence[int],
+    size: int,
+    width: int | None = None,
+    method: FittingMethod | None = None,
+    rules: Sequence[type[StoppingRule]] = (),
+    x_0: Tensor | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    run: Execute = direct,
+) -> StoredFit:
+    """The fit of these networks to these observations: found by its content, or made and stored."""
+    leaking = any(rule.leak != "none" for rule in rules)
+    found = memo(
+        fit_observations,
+        {
+            "architecture": architecture, "observation": observation, "seeds": list(seeds),
+            "iterations": sorted(set(iterations)), "size": size, "width": width,
+            "method": method or fitting_method("plain"), "rules": list(rules), "x_0": x_0 if leaking else None,
+        },
+        aside={"clock": clock},
+        run=run,
+    )  # fmt: skip
+    return StoredFit(DipFit.unpacked(found.value), found.memory)

@@ -1,7 +1,7 @@
 """Injections: how a prior enters the diffusion. One file each; every hook's default is "do nothing".
 
-Most ways in need nothing of the network. The three that a network is trained for change what it sees (``condition``) or
-what its training begins with (``initialise``).
+Most injections need nothing of the network. Three are trained for: they change what the network sees (``condition``) or
+the weights that its training begins with (``initialise``).
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dipddpm.errors import InputError
-from dipddpm.registry import choose, discover
+from dipddpm.registry import Comparable, choose, discover
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import Observation
 
 
-class Injection(ABC):
-    """A way in. The default of :meth:`start` is the DDPM's own: pure noise at the last step.
+class Injection(Comparable, ABC):
+    """How a prior enters. The default of :meth:`start` is the DDPM's own: pure noise at the last step.
 
     Class attributes:
         uses_mu: the reverse diffusion needs the prior.
-        trained: a network is trained for it, so that it is no choice of an arm that runs a given network.
-        sees_mu: what the network is shown depends on the prior, so that no other way in can use that network.
+        starts_at_T: it always enters at the last step, so that there is no t0 to choose.
+        ablation: it is run beside the prior's own injection to show what that one is worth.
+        trained: a network is trained for it; an arm that runs a given network cannot choose it.
+        sees_mu: what the network is shown depends on the prior, so that no other injection can use that network.
         initialises: :meth:`initialise` changes the weights that training begins with.
-        channels: of the network's input.
+        channels: channels of the network's input.
     """
 
     name: ClassVar[str]
     uses_mu: ClassVar[bool] = True
+    starts_at_T: ClassVar[bool] = True
+    ablation: ClassVar[bool] = False
     trained: ClassVar[bool] = False
     sees_mu: ClassVar[bool] = False
     initialises: ClassVar[bool] = False
@@ -66,7 +70,7 @@ class Injection(ABC):
         """
         return x_t
 
-    def initialise(  # noqa: B027
+    def initialise(
         self, model: nn.Module, observation: Observation, schedule: Schedule, rng: ImageRng, iterations: int
     ) -> None:
         """Change the weights, in place, that training begins with; ``observation`` is all there is to learn from."""
@@ -90,8 +94,8 @@ def injection(name: str) -> Injection:
     return injections()[choose("injection", name, injections())]()
 
 
-def check_trained_for(made: str, wanted: str, what: str) -> None:
-    """Refuse a network that was trained for another way in than the one it is asked to serve.
+def check_trained_for(made: Injection, wanted: Injection, what: str) -> None:
+    """Refuse a network that was trained for another injection than the one it is asked to serve.
 
     Args:
         made: the injection it was trained with.
@@ -101,11 +105,11 @@ def check_trained_for(made: str, wanted: str, what: str) -> None:
     Raises:
         InputError: the two show the network different things.
     """
-    if made != wanted and (injection(made).sees_mu or injection(wanted).sees_mu):
-        fix = f"train one for it (dipddpm train --injection {wanted})"
-        if injection(made).sees_mu:
+    if made != wanted and (made.sees_mu or wanted.sees_mu):
+        fix = f"train one for it (dipddpm train --injection {wanted.name})"
+        if made.sees_mu:
             fix = (
                 f"restore with it in Python, from priors made as those of its training: "
-                f"UNetDenoiser(FILE, way={made!r}) and Setting(NFE, {made!r})"
+                f"UNetDenoiser(FILE, injection={made.name!r}) and Setting(NFE, injection({made.name!r}))"
             )
-        raise InputError(f"{what} was trained with injection {made!r}: it cannot serve {wanted!r}; {fix}")
+        raise InputError(f"{what} was trained with injection {made.name!r}: it cannot serve {wanted.name!r}; {fix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ class Matched(Injection):
     """
 
     name = "matched"
+    starts_at_T: ClassVar[bool] = False
 
     def start(
         self, mu: Tensor | None, shape: tuple[int, int, int], schedule: Schedule, t0: int, rng: ImageRng

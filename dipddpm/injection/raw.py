@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from dipddpm.injection import Injection
@@ -16,6 +18,7 @@ class Raw(Injection):
     seen its like."""
 
     name = "raw"
+    ablation: ClassVar[bool] = True
 
     def start(
         self, mu: Tensor | None, shape: tuple[int, int, int], schedule: Schedule, t0: int, rng: ImageRng

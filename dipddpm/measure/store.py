@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
-from dipddpm.measure.content import digest, source_digest
+from dipddpm.measure.content import describe_call, digest
 from dipddpm.measure.files import write_atomically, write_text
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.memory import PeakMemory
 from dipddpm.measure.instruments.timer import synchronised
 
-Compute = Callable[[], tuple[Mapping[str, object], Mapping[str, Tensor]]]
-SCHEMA = 1
+SCHEMA = 2
+TENSOR, NUMBER = "$tensor", "$number"  # what stands in JSON for an array, and for a number that JSON does not have
+
+
+class DamagedResult(UserWarning):
+    """A stored result is not what was written; it is computed again."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class Stored:
     """A stored result.
 
     Attributes:
         key: hash of all that decides it.
-        info: numbers and texts; tensors: arrays.
+        value: what the function returned: a tree of dictionaries, lists, numbers, texts and tensors.
         seconds: wall-clock of computing it, once.
         memory: bytes it added at its peak.
         fresh: computed just now, not found.
     """
 
     key: str
-    info: Mapping
-    tensors: Mapping[str, Tensor]
+    value: dict
     seconds: float
     memory: int
     fresh: bool
 
 
 class Store:
-    """Results under a folder, two files each, the JSON written last: an entry without it does not exist.
+    """Results under a folder, named by function and key. The JSON file is written last: a result without it does not
+    exist.
+
+    Both files of a result are known by their checksum. One that does not fit is named in a warning and computed again.
 
     Args:
         root: the folder.
@@ -53,68 +62,127 @@ class Store:
     def __init__(self, root: Path, device: torch.device | str = "cpu"):
         self.root, self.device = root, torch.device(device)
 
-    def key(self, kind: str, config: Mapping[str, object], sources: Sequence[object]) -> str:
-        """The name of an entry: its configuration, the code that computes it, torch, and the machine it is timed on."""
-        return digest(
-            {
-                "schema": SCHEMA,
-                "kind": kind,
-                "config": config,
-                "source": source_digest(sources),
-                "device": self.device.type,
-                "machine": machine()["id"],
-            }
-        )
+    def key(self, function: Callable, arguments: Mapping[str, object]) -> str:
+        """The name of a result: the call by its content (:mod:`~dipddpm.measure.content`), and the machine (with its
+        torch) that it is computed and timed on."""
+        return digest(self._described(function, arguments))
 
     def measured(
         self,
-        kind: str,
-        config: Mapping[str, object],
-        sources: Sequence[object],
-        compute: Compute,
+        function: Callable[..., Mapping[str, object]],
+        arguments: Mapping[str, object],
+        *,
+        aside: Mapping[str, object] | None = None,
         run: Callable[[Callable[[], None]], object] = lambda work: work(),
-    ) -> Entry:
-        """The stored entry, or ``compute()`` timed and stored.
+    ) -> Stored:
+        """The stored result of ``function(**arguments, **aside)``, or the call itself, timed and stored.
 
         Args:
-            kind: family of the entry, a folder name.
-            config: everything that decides the result besides the code, as JSON can hold it.
-            sources: functions and classes whose code decides it.
-            compute: gives (info, tensors).
+            function: of a module; returns a dictionary of numbers, texts, tensors, lists and dictionaries of those.
+            arguments: all that decides the result, besides the code.
+            aside: arguments that decide nothing of it: a clock, what is told of the progress.
             run: calls the work it is handed exactly once; a benchmark fixture can stand in here.
+
+        Raises:
+            TypeError: an argument without content to be known by, or a result that cannot be stored.
         """
-        key = self.key(kind, config, sources)
-        found = self._load(kind, key)
+        call = self._described(function, arguments)
+        base = self.root / function.__name__ / digest(call)
+        found = self._load(base)
         if found:
             return found
-        made: list[Entry] = []
+        made: list[Stored] = []
 
         def work() -> None:
             with PeakMemory(self.device) as peak:
                 started = synchronised()
-                info, tensors = compute()
+                value = function(**arguments, **(aside or {}))
                 seconds = synchronised() - started
-            made.append(Entry(key, info, tensors, seconds, peak.added, fresh=True))
+            made.append(Stored(base.name, _plain(value), seconds, peak.added, fresh=True))
 
         run(work)
-        (entry,) = made
-        self._save(kind, entry, config)
-        return entry
+        (result,) = made
+        self._save(base, result, call)
+        return result
 
-    def _save(self, kind: str, entry: Entry, config: Mapping[str, object]) -> None:
-        base = self.root / kind / entry.key
-        if entry.tensors:
-            arrays = {name: tensor.detach().cpu().contiguous() for name, tensor in entry.tensors.items()}
-            write_atomically(base.with_suffix(".safetensors"), lambda partial: save_file(arrays, partial))
-        text = {"info": entry.info, "config": config, "seconds": entry.seconds, "memory": entry.memory}
-        # NaN stays NaN, which JSON has not but Python reads: the score of a cell that diverged is a result too.
-        write_text(base.with_suffix(".json"), json.dumps(text | {"tensors": sorted(entry.tensors)}, indent=1))
+    def _described(self, function: Callable, arguments: Mapping[str, object]) -> dict:
+        where = {"schema": SCHEMA, "device": self.device.type, "machine": machine()["id"]}
+        return describe_call(function, arguments) | where
 
-    def _load(self, kind: str, key: str) -> Entry | None:
-        base = self.root / kind / key
+    @staticmethod
+    def _save(base: Path, result: Stored, call: dict) -> None:
+        arrays: dict[str, Tensor] = {}
+        content: dict[str, object] = {"value": _packed(result.value, arrays, "value")}
+        content |= {"seconds": result.seconds, "memory": result.memory, "call": call, "arrays": ""}
+        if arrays:
+            written = save({name: array.detach().cpu().contiguous() for name, array in arrays.items()})
+            content["arrays"] = hashlib.sha256(written).hexdigest()
+            write_atomically(base.with_suffix(".safetensors"), lambda partial: partial.write_bytes(written))
+        text = json.dumps({"checksum": _checksum(content), "content": content}, indent=1, allow_nan=False)
+        write_text(base.with_suffix(".json"), text)
+
+    def _load(self, base: Path) -> Stored | None:
+        """The result if it is there and whole."""
+        file, arrays_file = base.with_suffix(".json"), base.with_suffix(".safetensors")
         try:
-            stored = json.loads(base.with_suffix(".json").read_text())
-            tensors = load_file(base.with_suffix(".safetensors"), str(self.device)) if stored["tensors"] else {}
-            return Entry(key, stored["info"], tensors, stored["seconds"], stored["memory"], fresh=False)
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError):
-            return None  # absent, or damaged by something else than us: computed again
+            text = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            stored = json.loads(text)
+            content = stored["content"]
+            if stored["checksum"] != _checksum(content):
+                raise ValueError(f"{file}: another checksum")
+            arrays: dict[str, Tensor] = {}
+            if content["arrays"]:
+                written = arrays_file.read_bytes()
+                if hashlib.sha256(written).hexdigest() != content["arrays"]:
+                    raise ValueError(f"{arrays_file}: another checksum")
+                arrays = {name: array.to(self.device) for name, array in load(written).items()}
+            value = _unpacked(content["value"], arrays)
+            return Stored(base.name, value, content["seconds"], content["memory"], fresh=False)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            text_of = f"{file}: this stored result is damaged or incomplete; it is computed again"
+            warnings.warn_explicit(text_of, DamagedResult, __package__ or __name__, 0)
+            return None
+
+
+def _checksum(content: Mapping) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: object) -> dict:
+    """A result as it will be found: lists where there were tuples."""
+    arrays: dict[str, Tensor] = {}
+    packed = _packed(value, arrays, "value")
+    if not isinstance(packed, dict):
+        raise TypeError(f"a stored function returns a dictionary, not a {type(value).__name__}")
+    return _unpacked(packed, arrays)
+
+
+def _packed(value: object, arrays: dict[str, Tensor], name: str) -> object:
+    """``value`` as strict JSON can hold it; its tensors go to ``arrays``."""
+    if isinstance(value, Tensor):
+        arrays[name] = value
+        return {TENSOR: name}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NUMBER: str(value)}  # the score of a cell that diverged is a result too
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"{name}: the keys of a stored dictionary are texts")
+        return {key: _packed(part, arrays, f"{name}.{key}") for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_packed(part, arrays, f"{name}.{i}") for i, part in enumerate(value)]
+    raise TypeError(f"{name}: a {type(value).__name__} cannot be stored")
+
+
+def _unpacked(value: Any, arrays: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {TENSOR}:
+            return arrays[value[TENSOR]]
+        if set(value) == {NUMBER}:
+            return float(value[NUMBER])
+        return {key: _unpacked(part, arrays) for key, part in value.items()}
+    return [_unpacked(part, arrays) for part in value] if isinstance(value, list) else value

@@ -10,13 +10,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dipddpm.registry import discover
+from dipddpm.registry import Comparable, discover
 
 CHUNK = 32  # images at once: what is computed of more leaves the cache of a CPU
 
 
-class Metric(ABC):
-    """A number an image."""
+class Metric(Comparable, ABC):
+    """A number per image."""
 
     name: ClassVar[str]
     unit: ClassVar[str]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dipddpm.extractors import Extractor
-from dipddpm.population import PopulationMetric, population_metrics, title
+from dipddpm.population import PopulationMetric, Titled, population_metrics, title
 from dipddpm.population.diversity import mean_pairwise_distance
 from dipddpm.population.extrapolation import extrapolate
 from dipddpm.population.intervals import interval
@@ -30,10 +29,11 @@ def scores(
     samples: Tensor,
     reference: Tensor,
     trained_on: Tensor,
-    extractor: Extractor,
+    extractor: Titled,
     split: str,
     held_out: Tensor | None = None,
     only: Collection[str] = (),
+    metrics: Mapping[str, type[PopulationMetric]] | None = None,
 ) -> Mapping[str, Score]:
     """All that can be said of (N, D) features of samples; the Frechet distance only where N and M exceed D, and at
     several N and in the limit where they are six times as many.
@@ -44,9 +44,10 @@ def scores(
         split: name of the reference.
         held_out: (H, D), real images that no sample was made from, for the memorisation metrics; None: the reference.
         only: names of the metrics that are asked for, each at N alone; all of them by default.
+        metrics: the metrics to choose from, every registered one by default.
     """
     found, held_out = {}, reference if held_out is None else held_out
-    for name, kind in population_metrics().items():
+    for name, kind in (population_metrics() if metrics is None else metrics).items():
         if only and name not in only:
             continue
         metric = kind(held_out) if kind.needs_held_out else kind()

@@ -14,10 +14,14 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from dipddpm.registry import choose, discover
+from dipddpm.injection import Injection
+from dipddpm.injection.start import Start
+from dipddpm.registry import Comparable, choose, discover
 from dipddpm.tasks import Observation
 
-Role = Literal["treatment", "control", "ablation", "bound"]
+ArmRole = Literal["treatment", "control", "ablation", "bound"]
+HYPOTHESIS, COMPARATOR = "dip", "noise"
+"""Names of the prior under test, and of the control that every arm is also compared with at equal evaluations."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +39,35 @@ class Evidence:
     x_0: Tensor | None = None
 
 
-class Prior(ABC):
+class Prior(Comparable, ABC):
     """A source of mu.
 
     Class attributes:
         role: ``treatment`` (what the benchmark tests), ``control`` (a cheap rival), ``ablation`` (the treatment with
             its point removed) or ``bound``.
         uses_dip: it needs a DIP fit, whose seconds are charged to it.
+        iterations: the only DIP training duration it takes, None for any.
         leak: ``none``, or ``clean-target`` where it looks at the photograph; such rows never enter a contrast.
         injection: how mu enters the diffusion.
         pairs: an image is given what was made from the image before it in the batch.
+        tuned_as_treatment: it runs with the settings of the plain DIP, since it asks what the very same procedure does
+            with another mu.
+        in_generation: it starts a population of the generation experiment.
+        trains_with: names of the injections that a network is trained with it as a control for the DIP.
+        instead_of: name of the prior whose place it takes in the training comparison wherever it applies.
     """
 
     name: ClassVar[str]
-    role: ClassVar[Role]
+    role: ClassVar[ArmRole]
     uses_dip: ClassVar[bool] = False
+    iterations: ClassVar[int | None] = None
     leak: ClassVar[str] = "none"
-    injection: ClassVar[str] = "start"
+    injection: ClassVar[Injection] = Start()
     pairs: ClassVar[bool] = False
+    tuned_as_treatment: ClassVar[bool] = False
+    in_generation: ClassVar[bool] = False
+    trains_with: ClassVar[tuple[str, ...]] = ()
+    instead_of: ClassVar[str] = ""
 
     def applies(self, observation: Observation) -> bool:
         """Whether the prior makes sense for an observation."""

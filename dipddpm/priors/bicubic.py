@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,6 +16,8 @@ class Bicubic(Prior):
 
     name = "bicubic"
     role = "control"
+    trains_with: ClassVar[tuple[str, ...]] = ("residual", "concat")
+    instead_of: ClassVar[str] = "blur"
 
     def applies(self, observation: Observation) -> bool:
         return observation.y.shape[-1] < observation.pinv.shape[-1]

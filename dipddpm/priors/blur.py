@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -15,9 +17,11 @@ class Blur(Prior):
 
     name = "blur"
     role = "control"
+    in_generation: ClassVar[bool] = True
+    trains_with: ClassVar[tuple[str, ...]] = ("residual", "concat")
 
     def mu(self, evidence: Evidence) -> Tensor:
-        # Here, since importing torchvision takes longer than all else that a run with nothing to compute does.
+        # Imported here: it takes longer than everything else that a run does which finds all its results.
         from torchvision.transforms.functional import gaussian_blur
 
         observation = evidence.observation

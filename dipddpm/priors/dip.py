@@ -6,14 +6,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dipddpm.priors import Evidence, Prior, Role
+from dipddpm.priors import ArmRole, Evidence, Prior
 
 
 class Dip(Prior):
     """Start from mu = f_theta*(z), made to agree with y (a projection: it costs nothing)."""
 
     name = "dip"
-    role: ClassVar[Role] = "treatment"
+    role: ClassVar[ArmRole] = "treatment"
+    in_generation: ClassVar[bool] = True
     uses_dip = True
 
     def mu(self, evidence: Evidence) -> Tensor:
@@ -25,4 +26,5 @@ class Untrained(Dip):
     """The same network at 0 iterations: what its structure gives without any fitting."""
 
     name = "untrained"
-    role: ClassVar[Role] = "ablation"
+    role: ClassVar[ArmRole] = "ablation"
+    iterations: ClassVar[int | None] = 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
+from dipddpm.injection import Injection
+from dipddpm.injection.matched import Matched
 from dipddpm.priors import Evidence, Prior
 from dipddpm.tasks import Observation
 
@@ -13,7 +17,7 @@ class MatchedObservation(Prior):
 
     name = "matched"
     role = "control"
-    injection = "matched"
+    injection: ClassVar[Injection] = Matched()
 
     def applies(self, observation: Observation) -> bool:
         return observation.sigma > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from dipddpm.priors import Evidence, Prior
@@ -12,6 +14,8 @@ class MeanColour(Prior):
 
     name = "mean_colour"
     role = "control"
+    in_generation: ClassVar[bool] = True
+    trains_with: ClassVar[tuple[str, ...]] = ("residual",)
 
     def mu(self, evidence: Evidence) -> Tensor:
         observation = evidence.observation

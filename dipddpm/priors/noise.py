@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from dipddpm.injection import Injection
+from dipddpm.injection.none import NoInjection
 from dipddpm.priors import Evidence, Prior
 
 
@@ -10,7 +14,8 @@ class Noise(Prior):
 
     name = "noise"
     role = "control"
-    injection = "none"
+    injection: ClassVar[Injection] = NoInjection()
+    in_generation: ClassVar[bool] = True
 
     def mu(self, evidence: Evidence) -> None:
         return None

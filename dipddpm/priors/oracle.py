@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from dipddpm.priors import Evidence, Prior
@@ -13,6 +15,8 @@ class Oracle(Prior):
     name = "oracle"
     role = "bound"
     leak = "clean-target"
+    tuned_as_treatment: ClassVar[bool] = True
+    in_generation: ClassVar[bool] = True
 
     def mu(self, evidence: Evidence) -> Tensor:
         assert evidence.x_0 is not None

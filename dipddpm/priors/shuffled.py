@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from dipddpm.errors import InputError
-from dipddpm.priors import Evidence, Role
+from dipddpm.priors import ArmRole, Evidence
 from dipddpm.priors.dip import Dip
 
 
@@ -19,7 +19,8 @@ class Shuffled(Dip):
     """
 
     name = "shuffled"
-    role: ClassVar[Role] = "ablation"
+    role: ClassVar[ArmRole] = "ablation"
+    tuned_as_treatment: ClassVar[bool] = True
     pairs = True
 
     def mu(self, evidence: Evidence) -> Tensor:

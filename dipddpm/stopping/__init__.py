@@ -52,7 +52,7 @@ def stopping_rules() -> Mapping[str, type[StoppingRule]]:
     return discover(sys.modules[__name__], StoppingRule)
 
 
-def stopping_rule(name: str) -> type[StoppingRule]:
+def stopping_rule_class(name: str) -> type[StoppingRule]:
     """The rule of that name.
 
     Raises:

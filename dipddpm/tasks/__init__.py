@@ -12,14 +12,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dipddpm.registry import choose, discover
+from dipddpm.registry import Comparable, choose, discover
 from dipddpm.rng import ImageRng
 
 Consistency = Literal["projection", "proximal", "none"]
 
 
 class Operator(ABC):
-    """A linear operator, fixed for a batch of images (a mask an image, say). All images are (N, 3, H, W).
+    """A linear operator, fixed for a batch of images (a mask per image, say). All images are (N, 3, H, W).
 
     A tensor that an operator holds as an attribute is (N, ...), a part for each image, or (1, ...), the same for all.
     """
@@ -111,7 +111,7 @@ class Observation:
         return replace(self, y=self.y[images], operator=self.operator.each_tensor(cut))
 
 
-class Task(ABC):
+class Task(Comparable, ABC):
     """A degradation. Everything random comes from the generators of the images: all arms see the same observation."""
 
     name: ClassVar[str]

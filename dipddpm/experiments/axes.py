@@ -1,0 +1,85 @@
+"""Axes: what a run covers, declared where it is used, and read from ``--axis NAME=VALUE,VALUE``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from dipddpm.errors import InputError
+
+KEY = "axis"
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What is known of a field beside its value.
+
+    Attributes:
+        option: its name in ``--axis NAME=VALUE,VALUE``; "" for a field that profiles alone set.
+        meaning: for the help.
+        adds_cells: its values add cells and leave those alone that are there. Every other field decides all results, so
+            that runs which differ in it do not compare.
+        least: the smallest whole number allowed.
+        ascending: the values are sorted, and 0 is left out, which is there in any case.
+        clears: fields that are emptied where this one is given.
+    """
+
+    option: str
+    meaning: str = ""
+    adds_cells: bool = False
+    least: int = 1
+    ascending: bool = False
+    clears: tuple[str, ...] = ()
+
+
+def axis(option: str, meaning: str = "", default: Any = MISSING, **known: Any) -> Any:
+    """A dataclass field that ``--axis option=...`` sets; further arguments are those of :class:`Axis`."""
+    return field(default=default, metadata={KEY: Axis(option, meaning, **known)})
+
+
+def axes_of(part: object) -> dict[str, tuple[str, Axis]]:
+    """{option: (field, its axis)} of a dataclass or an instance of one."""
+    return {declared.option: (name, declared) for name, declared in _declared(part).items() if declared.option}
+
+
+def deciding(part: object) -> dict[str, object]:
+    """{field: value} of those that do more than add cells."""
+    adding = {name for name, declared in _declared(part).items() if declared.adds_cells}
+    return {name: value for name, value in vars(part).items() if name not in adding}
+
+
+def _declared(part: object) -> dict[str, Axis]:
+    return {f.name: f.metadata[KEY] for f in fields(part) if KEY in f.metadata}  # type: ignore[arg-type]
+
+
+def overridden(part: Part, given: Mapping[str, str]) -> Part:
+    """``part`` with its axes replaced, ``given`` as {option: ``value,value``}; what is no axis of it is left out.
+
+    Raises:
+        InputError: values of another type, or out of range; the message names the axis.
+    """
+    changed: dict[str, object] = {}
+    for option, (name, declared) in axes_of(part).items():
+        if option in given:
+            changed |= {name: _read(getattr(part, name), declared, given[option]), **dict.fromkeys(declared.clears, ())}
+    return replace(part, **changed)  # type: ignore[type-var]
+
+
+def _read(old: Any, declared: Axis, text: str) -> object:
+    """The value that takes the place of ``old``, from the text that the user wrote."""
+    kind: Any = type(old[0]) if isinstance(old, tuple) else type(old)
+    given = f"--axis {f'{declared.option}={text}'!r}"
+    try:
+        values = [kind(value) for value in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{given}: every value must be {kind.__name__}") from error
+    if kind is int and min(values) < declared.least:
+        raise InputError(f"{given}: every value must be at least {declared.least}")
+    if kind is float and not all(0 < value < math.inf for value in values):
+        raise InputError(f"{given}: every value must be a number above 0")
+    if declared.ascending and not (values := sorted(set(values) - {0})):
+        raise InputError(f"{given}: it needs at least one value above 0")
+    return tuple(dict.fromkeys(values)) if isinstance(old, tuple) else values[0]

@@ -1,0 +1,92 @@
+"""What the options of a session name: its experiments, and the run that their records go to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from dipddpm.data import open_dataset
+from dipddpm.denoisers import open_denoiser
+from dipddpm.device import open_device
+from dipddpm.dip import architecture_class
+from dipddpm.errors import InputError
+from dipddpm.experiments.profiles import Profile, profile
+from dipddpm.extractors import DEFAULT, NamedExtractor
+from dipddpm.measure.content import digest
+from dipddpm.measure.instruments.allocator import keep_freed
+from dipddpm.measure.instruments.machine import machine
+from dipddpm.measure.instruments.timer import synchronised
+from dipddpm.measure.record import Run
+from dipddpm.measure.store import Store
+from dipddpm.priors import COMPARATOR
+from dipddpm.session.experiments import Experiments
+from dipddpm.tasks import task
+
+THRESHOLDS = {"psnr": [20.0, 22.0, 25.0], "ssim": [0.7, 0.8, 0.9]}
+MARGIN = 0.5  # dB below what the comparator reaches: the relative level of steps to a threshold
+
+
+def open_experiments(option: argparse.Namespace) -> list[Experiments]:
+    """The experiments that the options describe, one per seed.
+
+    Raises:
+        InputError: an option that names nothing; said before anything runs, and not as the failure of some cell.
+    """
+    keep_freed()
+    device = open_device(option.device)
+    chosen = profile(option.profile).override(option.axis)
+    denoiser = open_denoiser(option.denoiser, device)
+    dataset = open_dataset(option.dataset, option.data_root, denoiser.size)
+    extractor = NamedExtractor(option.extractor, device)
+    store = Store(option.cache, device)
+    opened = [
+        Experiments(
+            chosen, dataset, denoiser, store.measured, seed=option.seed + repeat, tuning_seed=option.seed,
+            device=device, clock=synchronised, extractor=extractor,
+        )
+        for repeat in range(chosen.seeds)
+    ]  # fmt: skip
+    _check_names(chosen)
+    if min(chosen.restoration.t0s) >= (T := denoiser.schedule.T):
+        t0s = ", ".join(map(str, chosen.restoration.t0s))
+        raise InputError(f"t0 of {t0s}: the denoiser has steps 0..{T - 1}; lower --axis t0=")
+    opened[0].fits.images("test"), opened[0].fits.images("validation")
+    if option.extractor != DEFAULT:  # the shipped one is known to open, which takes seconds
+        _ = extractor.opened
+    return opened
+
+
+def _check_names(chosen: Profile) -> None:
+    """Every task and architecture that a profile names exists."""
+    for name in (*chosen.restoration.tasks, *chosen.training.tasks):
+        task(name)
+        for architecture in chosen.restoration.architectures_for(name):
+            architecture_class(architecture)
+    for architecture in (chosen.training.architecture, *chosen.generation.architectures):
+        architecture_class(architecture)
+
+
+def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> Run:
+    """The run that the records of a session go to."""
+    first = opened[0]
+    chosen, axes = first.profile, first.profile.restoration
+    counts = f"{axes.images} test and {axes.validation_images} validation images"
+    return Run(
+        title="Does a Deep Image Prior start pay for itself?",
+        settings={
+            "profile": " ".join([chosen.name, *option.axis]),
+            "data": f"{first.dataset.label}, {counts}",
+            "denoiser": f"{option.denoiser.partition(':')[0]} {first.denoiser.fingerprint}",
+            "tuned on": f"the validation split, images {digest(first.fits.images('validation').keys)}",
+            "seeds": ", ".join(str(experiments.seed) for experiments in opened),
+            "device": str(first.device),
+        },
+        primary="psnr",
+        thresholds=THRESHOLDS,
+        grid=list(axes.budgets),
+        comparator=COMPARATOR,
+        margin=MARGIN,
+        stages=["dip", "diffusion"],
+        machine=machine(),
+        config=chosen.decides(),
+    )

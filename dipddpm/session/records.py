@@ -1,0 +1,242 @@
+"""The one place where what was computed becomes a ``Record``, which every table and figure understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.generation import Population
+from dipddpm.experiments.restoration import Cell
+from dipddpm.experiments.training_arms import PLAIN, TrainingArm
+from dipddpm.experiments.training_quality import TrainedQuality
+from dipddpm.measure.record import Measure, Record, Role
+from dipddpm.metrics import metrics
+from dipddpm.restore import Setting
+from dipddpm.rng import image_keys, seed_for
+from dipddpm.session.experiments import Experiments
+from dipddpm.tasks import task as task_named
+from dipddpm.training import HELD_OUT_T
+
+FROM_IMAGE = "seed, task, purpose and image"
+
+
+def restoration_record(
+    experiments: Experiments,
+    task: str,
+    arm: Arm,
+    cell: Cell,
+    *,
+    suite: str = "restoration",
+    group: str = "",
+    name: str = "",
+    role: Role | None = None,
+    **axes: object,
+) -> Record:
+    """A cell of the restoration experiment.
+
+    Args:
+        suite: the question; suites that fill one table share it.
+        group: what the arm competes within, the task by default.
+        name: of the row, the label of the arm by default; role: of the record, that of the arm by default.
+        axes: further settings to tell rows apart by.
+    """
+    setting, leak = cell.setting, task_named(task).leak
+    alone = setting.nfe == 0
+    return Record(
+        suite=suite,
+        group=group or task,
+        arm=name or (f"{arm.label} alone" if alone else arm.label),
+        role=role or ("part" if alone and arm.role == "treatment" else arm.role),
+        family=arm.architecture,
+        budget=setting.nfe,  # what was asked for; what happened is counted below, and exact
+        chosen=cell.chosen,
+        axes={
+            "prior": arm.prior.name,
+            "architecture": arm.architecture,
+            "iterations": cell.iterations,
+            "stopping": arm.rule,
+            "output": arm.output,
+            "setting": "" if alone else describe(setting),
+            **setting.axes(),
+            **axes,
+        },
+        measures=_scores(cell.scores) | {"nfe": Measure("", False, "structure", [cell.nfe])},
+        seconds=cell.seconds,
+        units={"dip": cell.iterations, "diffusion": cell.nfe},
+        memory=cell.memory,
+        validation=cell.validation,
+        repeat=experiments.seed,
+        leak=arm.leak if leak == "none" else leak,
+        seeds={"seed": experiments.seed, "derived from": FROM_IMAGE},
+        items=experiments.fits.images("test").keys,
+    )
+
+
+def dip_fit_record(
+    experiments: Experiments, task: str, architecture: str, seconds: float, memory: int, parameters: int, flops: int
+) -> Record:
+    """The cost of fitting one DIP per test image to the longest duration.
+
+    Args:
+        seconds: per image; memory: peak bytes added by the batch.
+        parameters: per image; flops: of one forward pass for one image.
+    """
+    axes = experiments.profile.restoration
+    longest = axes.iterations[-1]
+    arithmetic = 3 * flops * longest  # forward and backward take about three forward passes
+    return Record(
+        suite="DIP fit",
+        group=task,
+        arm=architecture,
+        role="stage",
+        budget=longest,
+        axes={"iterations": longest, "images": axes.images},
+        measures={
+            "seconds": Measure("s/image", False, "timing", [seconds]),
+            "images / s": Measure("", True, "timing", [1 / seconds]),
+            "iterations / s": Measure("", True, "timing", [longest / seconds]),
+            "GFLOP / s": Measure("", True, "timing", [arithmetic / seconds / 1e9]),
+            "forward MFLOP": Measure("", False, "structure", [flops / 1e6]),
+            "parameters": Measure("", False, "structure", [parameters]),
+        },
+        seconds={"dip": seconds},
+        units={"dip": longest},
+        memory={"dip": memory},
+        repeat=experiments.seed,
+    )
+
+
+def population_record(
+    experiments: Experiments, arm: Arm, t0: int | None, found: Population, scores: Mapping[str, Sequence]
+) -> Record:
+    """A population of the generation experiment.
+
+    Args:
+        scores: {title: [value, interval or None, whether higher is better]}.
+    """
+    nfe, real = found.setting.nfe, arm.prior.leak != "none" and found.setting.nfe == 0
+    entered = [f"t0 {t0}"] if t0 is not None and nfe else []
+    held = torch.cat([experiments.generation.images("train"), experiments.reference])
+    return Record(
+        suite="generation",
+        group=experiments.dataset.label,
+        arm="real" if real else " ".join([arm.label, *entered]),
+        role="population",
+        family=arm.prior.name,
+        budget=nfe,
+        axes={"prior": arm.prior.name, "architecture": arm.architecture, "iterations": arm.iterations, "t0": t0},
+        measures=_of_populations(scores) | {"nfe": Measure("", False, "structure", [found.nfe])},
+        seconds={} if real else found.seconds,
+        units={"dip": found.iterations, "diffusion": found.nfe},
+        memory=found.memory,
+        repeat=experiments.seed,
+        leak=arm.leak,
+        seeds={"seed": experiments.seed, "derived from": "seed and index"},
+        items=[str(seed_for(*image_keys(held)))],
+    )
+
+
+def training_record(
+    experiments: Experiments,
+    task: str,
+    arm: TrainingArm,
+    updates: int,
+    found: TrainedQuality,
+    scores: Mapping[str, Sequence],
+) -> Record:
+    """An arm of the training experiment after some updates.
+
+    Args:
+        scores: of its restorations as a population, as in :func:`population_record`.
+    """
+    axes, runs = experiments.profile.training, experiments.training.runs
+    by_step = {f"x_0 psnr at t={t}": found.x_0[t] for t in HELD_OUT_T}
+    over_steps = [sum(values) / len(values) for values in zip(*by_step.values(), strict=True)]
+    fits_dip = bool(arm.fitted_to) or (arm.prior is not None and arm.prior.uses_dip)
+    return Record(
+        suite="training",
+        group=f"training, {task}",
+        arm=arm.name,
+        role="training",
+        budget=updates,
+        chosen=updates == axes.updates[-1],
+        axes={
+            "part": arm.part,
+            "injection": arm.injection.name,
+            "prior": arm.prior.name if arm.prior else arm.fitted_to,
+            "nfe": axes.nfe,
+            "training images": len(runs.images("train")),
+            "batch": axes.batch,
+            "channels": list(axes.channels),
+            "population": len(runs.images("population")),
+            "setting": found.setting.axes(),
+        },
+        measures=_scores(found.scores)
+        | {"x_0 psnr": Measure("dB", True, "quality", over_steps)}
+        | {name: Measure("dB", True, "quality", values) for name, values in by_step.items()}
+        | _of_populations(scores)
+        | {
+            "images / s": Measure("", True, "timing", [found.images_per_second]),
+            "prior at test": Measure("s/image", False, "timing", [found.test_seconds["dip"]]),
+            "restoring": Measure("s/image", False, "timing", [found.test_seconds["diffusion"]]),
+        },
+        seconds=found.seconds,
+        units={"prior": axes.iterations * fits_dip, "training": updates},
+        memory=found.memory,
+        validation=found.validation,
+        repeat=experiments.seed,
+        seeds={"seed": experiments.seed, "derived from": f"seed and update; {FROM_IMAGE}"},
+        items=experiments.fits.images("test").keys,
+    )
+
+
+def training_start_record(
+    experiments: Experiments, task: str, start: str, updates: int, arm: Arm, cell: Cell
+) -> Record:
+    """The plain network after some updates, entered from ``start``: noise, a DIP, or the best start that is free."""
+    update = experiments.training.times.seconds(task)[PLAIN.name]
+    part = "control" if arm.is_start else "treatment" if arm.role == "treatment" else "plain"
+    return Record(
+        suite="training progress",
+        group=f"start by training, {task}",
+        arm=f"from {start}",
+        role="training",
+        budget=updates,
+        chosen=updates == experiments.profile.training.updates[-1],
+        axes={"part": part, "start": arm.label, "nfe": cell.nfe, "setting": cell.setting.axes()},
+        measures=_scores(cell.scores),
+        seconds={"training": updates * update},
+        units={"training": updates},
+        validation=cell.validation,
+        repeat=experiments.seed,
+        items=experiments.fits.images("test").keys,
+    )
+
+
+def _scores(scores: Mapping[str, Sequence[float]]) -> dict[str, Measure]:
+    """{metric: its values per image}."""
+    known = metrics()
+    return {n: Measure(known[n].unit, known[n].higher_is_better, known[n].kind, values) for n, values in scores.items()}
+
+
+def _of_populations(scores: Mapping[str, Sequence]) -> dict[str, Measure]:
+    return {
+        title: Measure("", higher, "quality", [value], interval=interval or ())
+        for title, (value, interval, higher) in scores.items()
+    }
+
+
+def describe(setting: Setting) -> str:
+    """A setting in a few words: ``t0 200, ddim eta 1 x5``."""
+    parts = [f"ddim eta {setting.eta:g}" if setting.sampler == "ddim" else setting.sampler]
+    if setting.travel > 1:
+        parts[0] += f" x{setting.travel}"
+    if not setting.injection.starts_at_T:
+        parts.insert(0, f"t0 {setting.t0}")
+    if setting.strength != 1:
+        parts.append(f"strength {setting.strength:g}")
+    if not setting.held:
+        parts.append("not held to y")
+    return ", ".join(parts)

@@ -1,0 +1,106 @@
+"""The pytest side of the experiments: options, the points of every suite, and what suites are handed.
+
+A suite is a file ``bench_<question>.py``. A function in it that takes an argument ``NAME`` runs once for each of
+``points_of_NAME(experiments)`` of the same file, a dictionary {name for ``-k``: value}, once per seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dipddpm.errors import InputError
+from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.profiles import PROFILES, all_axes
+from dipddpm.experiments.restoration import Cell
+from dipddpm.extractors import DEFAULT
+from dipddpm.session.experiments import CellPoint, Experiments
+from dipddpm.session.figures import RUN
+from dipddpm.session.opening import describe_run, open_experiments
+from dipddpm.session.records import restoration_record
+
+EXPERIMENTS: pytest.StashKey[list[Experiments]] = pytest.StashKey()
+POINTS = "points_of_"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("dipddpm")
+    group.addoption("--profile", default="quick", help=f"how much to run: {', '.join(PROFILES)} (default: %(default)s)")
+    group.addoption("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one (default: auto)")
+    group.addoption(
+        "--dataset", default="photo-patches", metavar="NAME",
+        help="photo-patches, cifar10, or folder:PATH with your own images (default: %(default)s)",
+    )  # fmt: skip
+    group.addoption("--data-root", type=Path, metavar="DIR", help="where downloaded data sets lie")
+    group.addoption(
+        "--denoiser", default="unet", metavar="NAME",
+        help="unet, unet:FILE.safetensors or diffusers:FOLDER_OR_HUB_NAME (default: %(default)s)",
+    )  # fmt: skip
+    meanings = "; ".join(f"{option}: {declared.meaning}" for option, declared in all_axes().items())
+    group.addoption(
+        "--axis", action="append", default=[], metavar="NAME=VALUE,VALUE",
+        help=f"replace an axis of the profile, may be repeated. {meanings}".replace("%", "%%"),
+    )  # fmt: skip
+    group.addoption(
+        "--extractor", default=DEFAULT, metavar="NAME",
+        help="what FD and KID see images with: embedded64, embedded64:FILE, inception-v3 or inception-v3:WEIGHTS "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    group.addoption("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Bad options end a benchmark session here, in one line, and not once in every suite."""
+    config = session.config
+    bench = config.rootpath / "bench"
+    asked = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    if any(path == bench or bench in path.parents for path in asked):
+        _experiments(config)
+
+
+def _experiments(config: pytest.Config) -> list[Experiments]:
+    """The experiments that the options describe, one per seed; the run that their records go to is opened with them."""
+    if EXPERIMENTS not in config.stash:
+        try:
+            config.stash[EXPERIMENTS] = opened = open_experiments(config.option)
+            config.stash[RUN] = describe_run(config.option, opened)
+        except InputError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[EXPERIMENTS]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A suite names what it asks about as an argument; its own ``points_of_...`` says which points there are."""
+    if "experiments" not in metafunc.fixturenames or not metafunc.module.__name__.startswith("bench_"):
+        return
+    opened = _experiments(metafunc.config)
+    seeds = [f"seed{e.seed}" for e in opened] if len(opened) > 1 else [pytest.HIDDEN_PARAM]
+    metafunc.parametrize("experiments", opened, ids=seeds, scope="session")
+    for name in metafunc.fixturenames:
+        if points_of := getattr(metafunc.module, POINTS + name, None):
+            points = points_of(opened[0])
+            metafunc.parametrize(name, list(points.values()), ids=list(points))
+
+
+@pytest.fixture
+def record_cell(record, experiments) -> Callable[..., None]:
+    """Adds a cell of the restoration experiment to the run; arguments are those of :func:`restoration_record`."""
+
+    def add(task: str, arm: Arm, cell: Cell, **options: Any) -> None:
+        record(restoration_record(experiments, task, arm, cell, **options))
+
+    return add
+
+
+@pytest.fixture
+def restored(experiments, run_once, record_cell) -> Callable[[CellPoint], None]:
+    """Runs and records one cell of the table that all restoration suites fill."""
+
+    def measure(point: CellPoint) -> None:
+        task, arm, nfe = point
+        record_cell(task, arm, experiments.restoration.cell(task, arm, nfe, run_once))
+
+    return measure
