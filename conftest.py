@@ -25,7 +25,7 @@ from dipddpm.measure.content import digest
 from dipddpm.measure.instruments.allocator import keep_freed
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.timer import synchronised
-from dipddpm.measure.record import Measure, Record, Role, Run
+from dipddpm.measure.record import Measure, Record, RecordRole, Run
 from dipddpm.measure.store import Store
 from dipddpm.metrics import metrics
 from dipddpm.restore import Setting
@@ -115,7 +115,7 @@ def open_experiments(config: pytest.Config) -> list[Experiment]:
         primary="psnr",
         thresholds=THRESHOLDS,
         grid=list(chosen.budgets),
-        reference="noise",
+        comparator="noise",
         margin=0.5,
         stages=["dip", "diffusion"],
         machine=machine(),
@@ -215,8 +215,8 @@ def record_cell(record, experiment) -> Callable[..., None]:
     """Adds a cell of the experiment to the run, as a record that every table and figure understands."""
 
     def add(
-        suite: str, task_name: str, arm: Arm, cell: Cell, group: str = "", name: str = "", role: Role | None = None,
-        **axes: object,
+        suite: str, task_name: str, arm: Arm, cell: Cell, group: str = "", name: str = "",
+        role: RecordRole | None = None, **axes: object,
     ) -> None:  # fmt: skip
         s, alone, leak = cell.setting, cell.setting.nfe == 0, task(task_name).leak
         record(

@@ -1,6 +1,6 @@
 """Is any stage slower than it was, whatever the machine?
 
-Each time is a ratio to a fixed reference workload that takes turns with it, so that it can be held against a baseline
+Each time is a ratio to a fixed yardstick workload that takes turns with it, so that it can be held against a baseline
 of another day or machine. The work is small and does not depend on the profile: 2 DIP iterations of 4 images, say,
 since a pair should last tenths of a second for the machine to be the same in both halves. Metrics are left out: their
 milliseconds go into memory, whose price depends on what the process did before (up to threefold).
@@ -10,7 +10,7 @@ import pytest
 
 from dipddpm.dip.skip import SkipNet
 from dipddpm.experiments import stages
-from dipddpm.measure.instruments import paired_timing as reference
+from dipddpm.measure.instruments import paired_timing
 from dipddpm.measure.instruments.paired_timing import measured
 from dipddpm.measure.record import Measure, Record
 
@@ -24,7 +24,7 @@ STAGES = {
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda name: name.replace(" ", "_"))
 def bench_speed(stage, experiment, run_once, record, request):
-    """A stage in turns with the reference workload; always measured anew where a baseline is to be held."""
+    """A stage in turns with the yardstick workload; always measured anew where a baseline is to be held."""
     if experiment.profile.name == "quick":
         pytest.skip("what a stage takes does not depend on the profile: smoke and full time them")
 
@@ -33,7 +33,7 @@ def bench_speed(stage, experiment, run_once, record, request):
 
     def compute():
         measure = again()
-        return {"values": measure.values, "reference": measure.reference}, {}
+        return {"values": measure.values, "yardstick": measure.yardstick}, {}
 
     if request.config.getoption("baseline"):
         info = compute()[0]
@@ -41,11 +41,11 @@ def bench_speed(stage, experiment, run_once, record, request):
         key = {"stage": stage, "denoiser": experiment.denoiser.fingerprint}
         sources = [*stages.sources(), SkipNet, type(experiment.denoiser)]
         info = experiment.memo("speed", key, [*sources, request.module], compute, run_once).info
-    found = Measure(reference.UNIT, False, "timing", info["values"], reference=info["reference"])
-    typical = sorted(info["values"])[len(info["values"]) // 2] * sorted(info["reference"])[len(info["reference"]) // 2]
+    found = Measure(paired_timing.UNIT, False, "timing", info["values"], yardstick=info["yardstick"])
+    typical = sorted(info["values"])[len(info["values"]) // 2] * sorted(info["yardstick"])[len(info["yardstick"]) // 2]
     record(
         Record(
-            suite="speed", group="against the reference workload", arm=stage, role="stage", budget=0, axes={},
+            suite="speed", group="against the yardstick workload", arm=stage, role="stage", budget=0, axes={},
             measures={"time": found}, seconds={stage.replace(" ", "_"): typical}, repeat=experiment.seed,
         ),
         again=again,

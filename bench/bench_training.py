@@ -31,7 +31,7 @@ def bench_training(learner_at, learning, judging, run_once, record):
             suite="training",
             group=f"training, {task}",
             arm=learner.name,
-            role="learner",
+            role="training",
             budget=updates,
             chosen=updates == p.training_updates[-1],
             axes={
@@ -75,10 +75,10 @@ def bench_start_by_training(start_at, learning, run_once, record):
             suite="training progress",
             group=f"start by training, {task}",
             arm=f"from {start}",
-            role="learner",
+            role="training",
             budget=updates,
             chosen=updates == learning.profile.training_updates[-1],
-            axes={"part": {"noise": "reference", "dip": "treatment"}.get(start, "control"), "start": arm.label}
+            axes={"part": {"noise": "plain", "dip": "treatment"}.get(start, "control"), "start": arm.label}
             | {"nfe": cell.nfe, "setting": asdict(cell.setting)},
             measures={
                 name: Measure(m.unit, m.higher_is_better, m.kind, cell.scores[name]) for name, m in metrics().items()

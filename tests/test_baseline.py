@@ -13,7 +13,8 @@ from planted_gate import MACHINE, cell, ratios, records, run, stage
 from dipddpm.cli import main
 from dipddpm.measure.files import readable_json
 from dipddpm.measure.gate.baseline import NoBaseline, entries_of, load, write
-from dipddpm.measure.gate.calibrate import Calibration, busy
+from dipddpm.measure.gate.calibrate import Calibration
+from dipddpm.measure.gate.calibration_runs import busy
 from dipddpm.measure.gate.compare import compare
 from dipddpm.measure.gate.noise_floor import losses_caught, quality_floor, repeated, slowdowns_caught
 from dipddpm.measure.gate.promote import promote
@@ -43,7 +44,7 @@ def test_a_baseline_keeps_what_was_measured(tmp_path):
         for name, measure in before[key].measures.items():
             assert after[key].measures[name].values == pytest.approx(measure.values, rel=1e-5), (key, name)
     assert (section.reason, section.machine) == ("first", MACHINE) and section.versions["torch"]
-    assert "seconds" not in after[STAGE].measures and after[STAGE].measures["time"].reference
+    assert "seconds" not in after[STAGE].measures and after[STAGE].measures["time"].yardstick
 
 
 def test_one_measure_a_line_so_that_a_change_is_one_line(tmp_path):
@@ -85,7 +86,7 @@ def test_devices_live_side_by_side_and_tolerances_stay(tmp_path):
             "x",
             "noise / 5 / 0: psnr holds NaN",
         ),
-        (run([stage(time=ratios(reference_noise=0.4))]), "x", "promote a run from a quieter one"),
+        (run([stage(time=ratios(yardstick_noise=0.4))]), "x", "promote a run from a quieter one"),
     ],
     ids=["reason", "failed", "partial", "killed", "empty", "NaN", "unsteady"],
 )
@@ -175,7 +176,7 @@ def test_a_run_with_nan_survives_its_file(tmp_path):
     assert math.isnan(values[0]) and values[1] == 1.0
 
 
-# The reference workload, on a clock that tells what was planted
+# The yardstick workload, on a clock that tells what was planted
 
 
 class Clock:
@@ -218,20 +219,20 @@ def test_a_machine_that_slows_down_slows_both():
     assert max(values) / min(values) < 1.05 and pace[0] > 1.3
 
 
-def test_an_unsteady_reference_is_measured_again_and_said(monkeypatch):
-    from dipddpm.measure.instruments import paired_timing as reference
+def test_an_unsteady_yardstick_is_measured_again_and_said(monkeypatch):
+    from dipddpm.measure.instruments import paired_timing
 
     clock = Clock(0.6)
-    monkeypatch.setattr(reference, "reference_work", lambda device: clock.work(0.2))
+    monkeypatch.setattr(paired_timing, "yardstick_work", lambda device: clock.work(0.2))
     assert not steady(measured(clock.work(0.2), "cpu", clock=clock))
     clock.noise = 0.01
     assert steady(measured(clock.work(0.2), "cpu", clock=clock))
 
 
-def test_the_reference_workload_runs():
-    from dipddpm.measure.instruments.paired_timing import reference_work
+def test_the_yardstick_workload_runs():
+    from dipddpm.measure.instruments.paired_timing import yardstick_work
 
-    values, seconds = paired(reference_work("cpu"), reference_work("cpu"), pairs=3, seconds=0.001)
+    values, seconds = paired(yardstick_work("cpu"), yardstick_work("cpu"), pairs=3, seconds=0.001)
     assert len(values) == 3 and all(0.1 < value < 10 for value in values) and all(s > 0 for s in seconds)
 
 
@@ -244,7 +245,7 @@ def session(rng, level=1.0):
     values = level * pace * np.exp(rng.normal(0, 0.05, PAIRS))
     values[rng.random(PAIRS) < 0.05] *= 1.5
     return Measure(
-        "x reference", False, "timing", values.tolist(), reference=(0.01 + 1e-4 * rng.random(PAIRS)).tolist()
+        "x yardstick", False, "timing", values.tolist(), yardstick=(0.01 + 1e-4 * rng.random(PAIRS)).tolist()
     )
 
 
@@ -343,7 +344,7 @@ def test_a_calibration_run_that_was_killed_is_not_kept(tmp_path, monkeypatch):
         run(selected="unfinished").save(Path(command[command.index("--results") + 1]) / "run-1.json")
         return subprocess.CompletedProcess(command, -9, stdout="", stderr="")
 
-    monkeypatch.setattr("dipddpm.measure.gate.calibrate.subprocess.run", killed)
+    monkeypatch.setattr("dipddpm.measure.gate.calibration_runs.subprocess.run", killed)
     calibration = Calibration(tmp_path / "b.json", "cpu", suites=tmp_path)
     with pytest.raises(MeasureError, match="calibration run timing-00 failed with exit code -9"):
         calibration.timing(1)

@@ -70,7 +70,7 @@ def grid(**options: object) -> list[Record]:
 
 def run_of(made: list[Record]) -> Run:
     return Run(
-        title="title", settings={}, primary="psnr", thresholds={"psnr": [20.0]}, grid=[1, 5], reference="noise",
+        title="title", settings={}, primary="psnr", thresholds={"psnr": [20.0]}, grid=[1, 5], comparator="noise",
         margin=0.5, stages=["dip", "diffusion"], machine={}, records=made,
     )  # fmt: skip
 

@@ -156,9 +156,9 @@ def test_other_images_cannot_be_paired():
         against_best_control(every[0], every, "psnr")
 
 
-def test_equal_budget_reference():
+def test_the_comparator_at_equal_budget():
     every = by_arm(made := experiment(+2.0, 0.0))
-    contrast = at_equal_budget(every["dip net0 100", 5], list(every.values()), "psnr", made.reference)
+    contrast = at_equal_budget(every["dip net0 100", 5], list(every.values()), "psnr", made.comparator)
     assert contrast.rival.record.budget == 5 and contrast.rival.record.arm == "noise"
 
 

@@ -36,12 +36,12 @@ class Learner:
         way: name of the injection.
         prior: name of the prior; for ``weights``, whose images the U-Net is fitted to as a DIP: "dip" those that it is
             trained on, "other" those of another set.
-        role: ``reference`` (nothing enters), ``treatment`` or ``control``.
+        role: ``plain`` (nothing enters), ``treatment`` or ``control``.
     """
 
     way: str
     prior: str = ""
-    role: Literal["reference", "treatment", "control"] = "control"
+    role: Literal["plain", "treatment", "control"] = "control"
 
     @property
     def name(self) -> str:
@@ -49,7 +49,7 @@ class Learner:
         return f"{self.way}-{self.prior}" if self.prior else self.way
 
 
-NONE = Learner("none", role="reference")
+NONE = Learner("none", role="plain")
 Part = Split | Literal["population"]
 """Which images: those of a split, or the test photographs that are judged as a population."""
 

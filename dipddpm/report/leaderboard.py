@@ -15,7 +15,7 @@ from dipddpm.report.verdict import exchange_rate
 CONTRASTS = {
     "control": "best cheap control at equal cost",
     "part": "prior alone at equal cost",
-    "reference": "noise at equal NFE",
+    "comparator": "noise at equal NFE",
 }
 
 
@@ -85,7 +85,7 @@ def _row(sample: Sample, every: Sequence[Sample], run: Run) -> dict:
         contrasts = {
             "control": against_best_control(sample, rivals, run.primary),
             "part": against_part(sample, rivals, run.primary),
-            "reference": at_equal_budget(sample, rivals, run.primary, run.reference),
+            "comparator": at_equal_budget(sample, rivals, run.primary, run.comparator),
         }
     for name, contrast in contrasts.items():
         row |= _columns(name, contrast)
@@ -99,11 +99,11 @@ def levels(run: Run, metric: str, rivals: Sequence[Sample] = ()) -> dict[str, fl
     """
     named = {f"{level:g}": level for level in run.thresholds[metric]}
     if metric == run.primary:
-        grid = [s for s in rivals if s.record.arm == run.reference and s.record.budget in run.grid]
+        grid = [s for s in rivals if s.record.arm == run.comparator and s.record.budget in run.grid]
         best = max(grid, key=lambda s: s.record.budget, default=None)
         sign = 1 if best is None or best.record.measures[metric].higher_is_better else -1
         level = float(best.values[metric].mean()) - sign * run.margin if best else float("nan")
-        named[f"{run.reference}-{run.margin:g}"] = level
+        named[f"{run.comparator}-{run.margin:g}"] = level
     return named
 
 

@@ -131,7 +131,7 @@ def _preamble(run: Run) -> str:
         "durations and outputs that cost no more the best on the validation images.",
         "- Not reached is not dropped: medians are over all images, and stand only where at least half reached. "
         "Seconds to a level: what the first budget that reached it cost, DIP fit included.",
-        f"- *{run.reference}-{run.margin:g}*: {run.margin:g} less than {run.reference} reaches at the largest budget "
+        f"- *{run.comparator}-{run.margin:g}*: {run.margin:g} less than {run.comparator} reaches at the largest budget "
         "that all arms have. Arms and settings are explained in bench/PROTOCOL.md.",
         "- PSNR rewards blur. Perceptual distance over a population is not part of this table.",
     ]

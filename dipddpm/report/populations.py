@@ -82,11 +82,11 @@ def sections(run: Run) -> list[str]:
         parts += [f"FD is FD{suffix}, and so on."] if suffix else []
         parts += ["Mean of the repeats, with a 95 % interval over them (Student's t)."] if several else []
         parts.append(_table(populations, suffix).to_markdown(index=False, disable_numparse=True))
-        contrasts = [row for p in populations if (row := _against(p, populations, run.reference, suffix))]
+        contrasts = [row for p in populations if (row := _against(p, populations, run.comparator, suffix))]
         if contrasts:
             how = "over repeats, paired" if several else "of two populations resampled apart"
             parts += [
-                f"Against a start from {run.reference}, difference with a 95 % interval ({how}). Equal seconds: the "
+                f"Against a start from {run.comparator}, difference with a 95 % interval ({how}). Equal seconds: the "
                 "best one that costs no more.",
                 pd.DataFrame(contrasts).to_markdown(index=False, disable_numparse=True),
             ]

@@ -56,7 +56,7 @@ def curves(run: Run) -> dict[str, list[Curve]]:
     """{group: its curves} of the records that are states of a training run, in order of first appearance."""
     members: dict[str, dict[str, dict[int, dict[int, Record]]]] = {}
     for record in run.records:
-        if record.role == "learner":
+        if record.role == "training":
             arms = members.setdefault(record.group, {})
             arms.setdefault(record.arm, {}).setdefault(record.repeat, {})[record.budget] = record
     return {group: [_curve(name, arm) for name, arm in arms.items()] for group, arms in members.items()}
@@ -109,7 +109,7 @@ def levels(run: Run) -> pd.DataFrame:
     rows = []
     for group, members in curves(run).items():
         named = {f"{level:g}": level for level in run.thresholds[run.primary]}
-        reference = next((curve for curve in members if curve.part == "reference"), None)
+        reference = next((curve for curve in members if curve.part == "plain"), None)
         if reference:
             named[f"{reference.arm} at its end - {run.margin:g}"] = (
                 float(reference.values[run.primary][:, -1].mean()) - run.margin
@@ -173,7 +173,7 @@ def brief(run: Run) -> list[str]:
 
 
 def _curve_table(members: Sequence[Curve], run: Run, form: str = "pipe") -> str:
-    reference = next((curve for curve in members if curve.part == "reference"), None)
+    reference = next((curve for curve in members if curve.part == "plain"), None)
     checkpoints = sorted({int(u) for curve in members for u in curve.updates})
     rows = []
     for curve in members:

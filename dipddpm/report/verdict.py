@@ -112,7 +112,7 @@ def exchange_rate(sample: Sample, group: Sequence[Sample], run: Run) -> float | 
 
 def _reference(sample: Sample, group: Sequence[Sample], run: Run) -> list[Sample]:
     """The reference arm, by rising budget."""
-    mine = [s for s in group if s.record.arm == run.reference and s.record.suite == sample.record.suite]
+    mine = [s for s in group if s.record.arm == run.comparator and s.record.suite == sample.record.suite]
     return sorted(mine, key=lambda s: s.record.budget)
 
 

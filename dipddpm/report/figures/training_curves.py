@@ -62,7 +62,7 @@ def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
 
 
 def _look(part: str, i: int) -> Look:
-    if part == "reference":
+    if part == "plain":
         return {"color": GREY, "marker": "o", "linewidth": 2.0, "markersize": 4}
     colors, markers = (WARM, WARM_MARKERS) if part == "treatment" else (COLD, COLD_MARKERS)
     return {"color": colors[i % len(colors)], "marker": markers[i % len(markers)], "markersize": 4}
