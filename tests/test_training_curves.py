@@ -1,4 +1,4 @@
-"""Learning curves: the seed is the unit, what was not reached is censored, the figure shows what the table says."""
+"""Training curves: the seed is the unit, what was not reached is censored, the figure shows what the table says."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def state(arm, part, updates, psnr, *, seed=0, prior=0.0, rate=0.5):
 
 
 def planted():
-    """Three seeds. The reference reaches 20 dB after 20, 40 and never; the treatment after 10 each, but 30 s later."""
+    """Three seeds. The plain run reaches 20 dB after 20, 40 and never; the treatment after 10 each, but 30 s later."""
     quality = {0: [10, 15, 20, 24], 1: [10, 15, 18, 21], 2: [10, 12, 14, 16]}
     records = []
     for seed, values in quality.items():
