@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from planted import experiment, record, run
 
+from dipddpm.measure import statistics
 from dipddpm.measure.record import Measure, MeasureError, Run
+from dipddpm.report import contrast, figures
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.leaderboard import frame
 from dipddpm.report.markdown import markdown, terminal, write
@@ -127,6 +129,24 @@ def test_the_p_values_of_the_csv_are_those_of_the_verdict():
     table, found = frame(made), verdict(Comparisons(made), "task")
     row = table[table["arm"] == found.best.record.arm].iloc[0]
     assert found.adjusted == pytest.approx((row["control_p_holm"], row["part_p_holm"]))
+
+
+def test_one_report_computes_each_bootstrap_once(monkeypatch, tmp_path):
+    made, counted, compute = experiment(+1.0, 0.5), [], statistics.mean_interval
+
+    def counting(values):
+        counted.append(np.asarray(values).tobytes())
+        return compute(values)
+
+    for module in (statistics, contrast):
+        monkeypatch.setattr(module, "mean_interval", counting)
+    monkeypatch.setattr(figures, "save", lambda figure, stem: stem)  # writing takes long
+    comparisons = Comparisons(made)
+    table = frame(made, comparisons)
+    figures.draw(made, tmp_path, comparisons)
+    write(made, table, tmp_path, (), comparisons)
+    terminal(made, table, comparisons)
+    assert counted and len(counted) == len(set(counted))
 
 
 def test_a_group_without_a_treatment_has_no_verdict():

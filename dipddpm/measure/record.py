@@ -124,7 +124,7 @@ class Run:
         config: by name, what decides every result besides the settings; a run is not compared with a baseline of
             another config.
         origins: {module of a suite: hash of its code}.
-        selected: why not all suites were run (``-k inpaint``, ``interrupted``); "" if all were.
+        selected: why not all suites were run (``-k NAME``, ``interrupted``); "" if all were.
         failed: number of tests that failed, whose records are missing.
     """
 
