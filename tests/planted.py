@@ -28,7 +28,7 @@ def record(arm, role, psnr, *, group="task", budget=5, dip=0.0, iterations=0, va
 def run(records, **options):
     settings = dict(
         title="planted", settings={"profile": "planted"}, primary="psnr",
-        thresholds={"psnr": [20.0, 25.0], "ssim": [0.5]}, grid=GRID, reference="noise", margin=0.5,
+        thresholds={"psnr": [20.0, 25.0], "ssim": [0.5]}, grid=GRID, comparator="noise", margin=0.5,
         stages=["dip", "diffusion"],
         machine={"gpu": None, "cpu": "a CPU", "cores": 2, "threads": 2, "torch": "2", "id": "x"},
     )  # fmt: skip

@@ -225,10 +225,10 @@ def test_a_slowdown_is_named_once_a_rerun_confirms_it(section):
     assert calm.code == HOLDS
 
 
-def test_an_unsteady_reference_is_no_pass(section):
-    result = compare(timed(ratios(reference_noise=0.3)), section)
+def test_an_unsteady_yardstick_is_no_pass(section):
+    result = compare(timed(ratios(yardstick_noise=0.3)), section)
     assert result.code == INCOMPARABLE and "busy machine" in found(result, "inconclusive")[STAGE, "time"]
-    assert compare(timed(replace(ratios(reference_noise=0.3), reruns=[ratios()])), section).code == HOLDS
+    assert compare(timed(replace(ratios(yardstick_noise=0.3), reruns=[ratios()])), section).code == HOLDS
 
 
 def test_a_dedicated_machine_is_held_to_ten_per_cent(section):

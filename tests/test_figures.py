@@ -70,7 +70,7 @@ def grid(**options: object) -> list[Record]:
 
 def run_of(made: list[Record]) -> Run:
     return Run(
-        title="title", settings={}, primary="psnr", thresholds={"psnr": [20.0]}, grid=[1, 5], reference="noise",
+        title="title", settings={}, primary="psnr", thresholds={"psnr": [20.0]}, grid=[1, 5], comparator="noise",
         margin=0.5, stages=["dip", "diffusion"], machine={}, records=made,
     )  # fmt: skip
 
@@ -246,7 +246,7 @@ def test_figures_stand_on_measurement_alone_and_leave_pyplot_alone():
     code = "import sys, dipddpm.report.figures; print(*(n for n in sys.modules if 'dipddpm' in n or 'pyplot' in n))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert set(loaded) >= {"dipddpm", "dipddpm.report.figures"}
-    assert all(name == "dipddpm" or name.startswith("dipddpm.measure") for name in loaded)
+    assert all(name == "dipddpm" or name.startswith(("dipddpm.measure", "dipddpm.report")) for name in loaded)
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -227,7 +227,7 @@ def test_nan_is_1_and_named(session):
 
 def test_an_unsteady_machine_is_4(session):
     session.promoted()
-    busy = "planted_gate.ratios(reference_noise=0.5)"
+    busy = "planted_gate.ratios(yardstick_noise=0.5)"
     result = session("--baseline", "b.json", time=busy, again=busy)
     assert result.ret == 4 and "busy machine" in result.stdout.str()
 

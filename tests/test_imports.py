@@ -1,6 +1,7 @@
 """The house: imports flow one way, measurement knows nothing of diffusion, variants are found by discovery."""
 
 import ast
+import re
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -96,3 +97,17 @@ def test_choose():
     assert choose("colour", "red", ["red", "blue"]) == "red"
     with pytest.raises(InputError, match="unknown colour 'green': choose from red, blue"):
         choose("colour", "green", ["red", "blue"])
+
+
+OF_THIS_BENCHMARK = re.compile(
+    r"\b(dip|nfe|ddpm|ddim|u-?net|diffusion|denois\w*|priors?|photo\w*|restor\w*|network evaluations?|x_0|x_hat|"
+    r"inpaint\w*|samplers?)\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "measure").rglob("*.py")), ids=lambda f: f.relative_to(ROOT).as_posix())
+def test_measure_does_not_speak_of_what_is_measured(file):
+    """Another benchmark could use it: neither code nor docstrings nor comments have words of this one."""
+    found = [line for line in file.read_text().splitlines() if OF_THIS_BENCHMARK.search(line)]
+    assert not found

@@ -191,11 +191,11 @@ def test_the_suite_reports_curves_as_tables_figure_and_csv(tmp_path):
     command += [word for axis in axes for word in ("--axis", axis)] + ["-k", "bench_training and (none or mean_colour)"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    table = pd.read_csv(tmp_path / "out" / "learning.csv")
+    table = pd.read_csv(tmp_path / "out" / "training.csv")
     assert list(table["arm"]) == ["none"] * 2 + ["residual-mean_colour"] * 2 and list(table["updates"]) == [0, 2] * 2
     text = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "KID-embedded64@16-train at the end" in text and (table["KID-embedded64@16-train"] > 0).all()
     assert "## training, super_resolution" in text and "No arms were run" not in text
-    assert "learning-curves.png" in text and list((tmp_path / "out/figures").glob("*learning-curves.svg"))
+    assert "training-curves.png" in text and list((tmp_path / "out/figures").glob("*training-curves.svg"))
     assert "Updates and seconds to a level" not in text  # without a treatment there is no question
     assert "training, super_resolution" in done.stdout

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from planted import experiment, record, run
 
+from dipddpm.measure import statistics
 from dipddpm.measure.record import Measure, MeasureError, Run
-from dipddpm.report.contrast import samples
+from dipddpm.report import contrast, figures
+from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.leaderboard import frame
 from dipddpm.report.markdown import markdown, terminal, write
 from dipddpm.report.verdict import verdict
@@ -96,7 +98,7 @@ def test_bad_run_files_are_named(tmp_path):
         with pytest.raises(MeasureError, match=r"run\.json: not a run file"):
             Run.load(file)
     file.write_text('{"schema": 0}')
-    with pytest.raises(MeasureError, match=r"schema 0, this version reads 1"):
+    with pytest.raises(MeasureError, match=r"schema 0, this version reads 2"):
         Run.load(file)
 
 
@@ -124,9 +126,27 @@ def test_a_run_that_is_not_whole_says_so():
 
 def test_the_p_values_of_the_csv_are_those_of_the_verdict():
     made = experiment(+1.0, 0.5)
-    table, found = frame(made), verdict(samples(made.records), made)
+    table, found = frame(made), verdict(Comparisons(made), "task")
     row = table[table["arm"] == found.best.record.arm].iloc[0]
     assert found.adjusted == pytest.approx((row["control_p_holm"], row["part_p_holm"]))
+
+
+def test_one_report_computes_each_bootstrap_once(monkeypatch, tmp_path):
+    made, counted, compute = experiment(+1.0, 0.5), [], statistics.mean_interval
+
+    def counting(values):
+        counted.append(np.asarray(values).tobytes())
+        return compute(values)
+
+    for module in (statistics, contrast):
+        monkeypatch.setattr(module, "mean_interval", counting)
+    monkeypatch.setattr(figures, "save", lambda figure, stem: stem)  # writing takes long
+    comparisons = Comparisons(made)
+    table = frame(made, comparisons)
+    figures.draw(made, tmp_path, comparisons)
+    write(made, table, tmp_path, (), comparisons)
+    terminal(made, table, comparisons)
+    assert counted and len(counted) == len(set(counted))
 
 
 def test_a_group_without_a_treatment_has_no_verdict():
@@ -155,7 +175,7 @@ def test_seconds_to_a_level_hold_the_dip_and_stand_where_half_reached():
     assert pd.isna(row["psnr>=25 median seconds"])
     assert row["nfe_equivalent"] == pytest.approx(5 + 100), "an iteration of 0.01 s is one evaluation of noise"
     assert frame(made).set_index("arm").loc["noise", "nfe_equivalent"] == 20
-    assert pd.isna(frame(run(arms)).iloc[0]["nfe_equivalent"]), "no reference arm, no price"
+    assert pd.isna(frame(run(arms)).iloc[0]["nfe_equivalent"]), "no comparator, no price"
     text = markdown(made, frame(made))
     assert "median s to psnr 20 / 25 / noise-0.5" in text and "1.01 / not reached" in text
 
@@ -180,7 +200,7 @@ def test_durations_stand_side_by_side():
     assert line in markdown(made, frame(made)), "what is stopped or averaged is no point of the durations"
 
 
-def test_the_relative_level_follows_the_reference_arm():
+def test_the_relative_level_follows_the_comparator():
     x = np.zeros(16)
     made = run(
         [

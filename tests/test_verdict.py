@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 from planted import GRID, experiment, record, run
 
-from dipddpm.report.contrast import against_best_control, against_part, at_equal_budget, samples
+from dipddpm.report.comparisons import Comparisons
+from dipddpm.report.contrast import best_control, best_part, comparator_at_equal_budget, contrast, samples
 from dipddpm.report.verdict import break_even, sentence, verdict
 
 
 def judge(made):
-    return verdict(samples(made.records), made)
+    return verdict(Comparisons(made), "task")
+
+
+def against_best_control(sample, others):
+    return contrast(sample, best_control(sample, others, "psnr"), "psnr")
+
+
+def against_part(sample, others):
+    return contrast(sample, best_part(sample, others, "psnr"), "psnr")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -61,8 +70,8 @@ def test_the_control_is_the_best_affordable_by_validation_not_by_test():
         ]
     )
     every = samples(made.records)
-    contrast = against_best_control(every[0], every, "psnr")
-    assert contrast.rival.record.arm == "good" and contrast.difference.mean == pytest.approx(-2)
+    found = against_best_control(every[0], every)
+    assert found.rival.record.arm == "good" and found.difference.mean == pytest.approx(-2)
 
 
 def part_of(*alone):
@@ -73,7 +82,7 @@ def part_of(*alone):
         for i, (arm, dip, validation) in enumerate(alone)
     ]
     every = samples(run([record("dip a 100", "treatment", x, family="a", dip=1.0, iterations=100), *parts]).records)
-    found = against_part(every[0], every, "psnr")
+    found = against_part(every[0], every)
     return found and found.rival.record.arm
 
 
@@ -125,7 +134,7 @@ def test_the_seconds_of_the_dip_are_in_the_cost():
         [with_dip, record("noise", "control", x, budget=20)]
     )  # 0.2 s: affordable only because of the DIP's second
     every = samples(made.records)
-    assert against_best_control(every[0], every, "psnr").rival.record.budget == 20
+    assert against_best_control(every[0], every).rival.record.budget == 20
 
 
 def test_what_leaks_is_never_compared():
@@ -142,9 +151,9 @@ def test_what_leaks_is_never_compared():
         ]
     )
     leaking, honest, *_ = every = samples(made.records)
-    assert against_best_control(leaking, every, "psnr") is None
-    assert against_best_control(honest, every, "psnr").rival.record.arm == "noise"
-    assert against_part(honest, every, "psnr") is None
+    assert against_best_control(leaking, every) is None
+    assert against_best_control(honest, every).rival.record.arm == "noise"
+    assert against_part(honest, every) is None
     assert judge(made).best.record.arm == "dip b 100"
 
 
@@ -153,13 +162,14 @@ def test_other_images_cannot_be_paired():
     b = record("noise", "control", np.zeros(12))
     every = samples(run([a, b]).records)
     with pytest.raises(ValueError, match="measured on different images"):
-        against_best_control(every[0], every, "psnr")
+        against_best_control(every[0], every)
 
 
-def test_equal_budget_reference():
+def test_the_comparator_at_equal_budget():
     every = by_arm(made := experiment(+2.0, 0.0))
-    contrast = at_equal_budget(every["dip net0 100", 5], list(every.values()), "psnr", made.reference)
-    assert contrast.rival.record.budget == 5 and contrast.rival.record.arm == "noise"
+    rival = comparator_at_equal_budget(every["dip net0 100", 5], list(every.values()), made.comparator)
+    found = contrast(every["dip net0 100", 5], rival, "psnr")
+    assert found.rival.record.budget == 5 and found.rival.record.arm == "noise"
 
 
 def test_repeats_are_put_together():
@@ -174,9 +184,9 @@ def test_a_repeat_that_is_missing_on_one_side_is_missing_on_both():
     treated = [record("dip a 10", "treatment", x + gain, family="a", dip=0.1, repeat=r) for r, gain in ((0, 1), (2, 3))]
     noise = [record("noise", "control", x + r, budget=1, repeat=r) for r in (0, 1, 2)]
     every = samples(run([*treated, *noise]).records)
-    assert against_best_control(every[0], every, "psnr").difference.mean == pytest.approx((1 - 0 + 3 - 2) / 2)
+    assert against_best_control(every[0], every).difference.mean == pytest.approx((1 - 0 + 3 - 2) / 2)
     apart = samples(run([treated[0], *noise[1:]]).records)
-    assert against_best_control(apart[0], apart, "psnr") is None
+    assert against_best_control(apart[0], apart) is None
 
 
 def test_the_same_cell_twice_is_no_repeat():

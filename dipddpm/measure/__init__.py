@@ -1,1 +1,1 @@
-"""Measurement: time, memory, machine, records, their store, statistics and tables. Knows nothing of diffusion."""
+"""Measurement: records, statistics, a store, instruments, and the gate. Nothing here depends on what is measured."""

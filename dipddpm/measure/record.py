@@ -1,4 +1,4 @@
-"""Records: what was measured, raw, with everything needed to derive any statistic later."""
+"""Records: what was measured, as raw values, with everything that is needed to compute any statistic later."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Literal
 
 from dipddpm.measure.files import write_json
 
-SCHEMA = 1
+SCHEMA = 2
 Kind = Literal["quality", "timing", "structure"]
-Role = Literal["treatment", "part", "control", "ablation", "bound", "stage", "population", "learner"]
-UNFINISHED, INTERRUPTED = "unfinished", "interrupted"  # a session that runs or was killed; one that was broken off
-UNPAIRED: tuple[Role, ...] = ("stage", "population", "learner")  # roles that are not compared image by image
+RecordRole = Literal["treatment", "part", "control", "ablation", "bound", "stage", "population", "training"]
+# Run.selected of a session that still runs or was killed, and of one that was interrupted and had time to say so.
+UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
+# Records of these roles have no value per image that could be paired with the value of another arm.
+UNPAIRED: tuple[RecordRole, ...] = ("stage", "population", "training")
 
 
 class MeasureError(ValueError):
@@ -27,10 +29,12 @@ class Measure:
     """One metric of one cell.
 
     Attributes:
-        values: raw samples, one an image (``quality``) or one a repeat (``timing``).
-        kind: ``quality`` (seeded), ``timing`` (of a machine), ``structure`` (exact).
-        interval: 95 % interval (low, high) of a value that is of a whole population, which ``values`` cannot give.
-        reference: seconds of the reference workload beside each value, where the values are ratios to it. Only such
+        values: raw samples: one value per image (``quality``), or one value per repeat (``timing``).
+        kind: ``quality`` (the same seed gives the same value), ``timing`` (depends on the machine), ``structure``
+            (a count, which must be exact).
+        interval: 95 % interval (low, high) of a value that describes a whole population. Such a value stands alone in
+            ``values``, so that no interval can be computed from them.
+        yardstick: seconds of the yardstick workload, one per value, where the values are ratios to it. Only such
             timings can be compared with those of another day or machine.
         reruns: the same ratios measured again, because the first were suspicious or unsteady.
     """
@@ -40,7 +44,7 @@ class Measure:
     kind: Kind
     values: Sequence[float]
     interval: Sequence[float] = ()
-    reference: Sequence[float] = ()
+    yardstick: Sequence[float] = ()
     reruns: Sequence[Measure] = ()
 
 
@@ -48,37 +52,40 @@ class Measure:
 class Record:
     """One cell: one arm at one budget in one group.
 
-    Quality and cost stand in the same record, from the same execution: they cannot come from different step counts.
+    Quality and cost stand in the same record because both come from the same execution: nobody can quote the quality of
+    many steps beside the cost of few.
 
     Attributes:
         suite: the question that was asked.
-        group: what the arms compete within (a task).
+        group: the arms of one group compete with each other (a task).
         arm: the competitor, as tables name it.
-        role: ``treatment``, ``part`` (a treatment without its second stage), ``control``, ``ablation``, ``bound``, or
-            ``stage`` (a timing that is no competitor), ``population`` (judged as a whole), or ``learner``: a state of a
-            training run, whose budget is the updates so far, whose seconds are those of the whole run so far, and whose
-            unit of statistics is the repeat; ``axes["part"]`` is its part in the comparison (reference, treatment,
-            control).
+        role: how the arm takes part.
+
+            ``treatment``, ``control``, ``ablation`` and ``bound`` are competitors; ``part`` is a treatment without its
+            second stage. ``stage`` is a timing that competes with nothing. ``population`` is judged as a whole and not
+            image by image. ``training`` is the state of a training run after some updates: its budget is the number of
+            updates so far, its seconds are those of the whole run so far, and its statistics are over repeats;
+            ``axes["part"]`` says whether that run is ``plain``, ``treatment`` or ``control``.
         family: treatments and parts of one family share their first stage.
-        budget: what is swept (network evaluations).
-        chosen: at this budget the arm did best on the validation images; its row in the leaderboard.
+        budget: what is swept; its unit is named by the run.
+        chosen: at this budget the arm did best on the validation images, so that the leaderboard shows this record.
         axes: every setting, by name.
         measures: by name.
-        seconds: wall-clock an image by stage; their sum is the total cost.
-        units: steps an image by stage (iterations, network evaluations): what a stage costs is seconds over units.
+        seconds: wall-clock seconds per image, by stage; their sum is the total cost.
+        units: steps per image, by stage; seconds divided by units is the price of one step.
         repeat: which repeat of the experiment this is; repeats differ in their seed alone.
-        memory: peak bytes added, by stage.
+        memory: peak memory per stage: bytes added on top of what was allocated when the stage began.
         validation: mean of the primary metric on the validation images, where the arm was tuned on them.
-        leak: ``none``, or what the arm saw that it must not; a leaking record enters no contrast.
+        leak: ``none``, or what the arm saw that it must not see; a leaking record enters no contrast.
         seeds: what the random numbers derive from.
-        items: key of each image, in the order of the values.
+        items: one key per image, in the order of the values.
         origin: the module of the suite that recorded it; the plugin fills it in.
     """
 
     suite: str
     group: str
     arm: str
-    role: Role
+    role: RecordRole
     budget: int
     axes: Mapping[str, object]
     measures: Mapping[str, Measure]
@@ -96,7 +103,7 @@ class Record:
 
     @property
     def cost(self) -> float:
-        """Seconds an image, all stages."""
+        """Seconds per image, all stages."""
         return sum(self.seconds.values())
 
 
@@ -106,18 +113,19 @@ class Run:
 
     Attributes:
         title: what was run, for headings.
-        settings: profile, data set, seed, ...: whatever describes it.
-        primary: the metric that ranks and that contrasts are made of.
-        thresholds: {metric: levels} for budget-to-threshold; the primary metric has one more, ``margin`` worse than
-            the reference arm at the largest shared budget.
-        grid: budgets common to all arms; budget-to-threshold counts these alone.
-        reference: the control that is also compared at the same budget (the start from noise).
+        settings: profile, data set, seed and whatever else describes the run to a reader.
+        primary: the metric that ranks the arms and that contrasts are computed on.
+        thresholds: {metric: levels}, for the budget that it takes to reach a level. The primary metric has one more
+            level: ``margin`` worse than the comparator at the largest shared budget.
+        grid: the budgets that all arms have; only these count for the budget to a threshold.
+        comparator: name of the control that treatments are also compared with at the same budget.
         stages: the two stages of a treatment, in order; the controls have the second alone.
         machine: what it ran on.
-        config: what decides every result besides the settings, by name; a baseline of another config does not compare.
+        config: by name, what decides every result besides the settings; a run is not compared with a baseline of
+            another config.
         origins: {module of a suite: hash of its code}.
-        selected: why this is not the whole of the suites (``-k inpaint``, ``interrupted``); "" if it is.
-        failed: tests that failed, whose records are missing.
+        selected: why not all suites were run (``-k NAME``, ``interrupted``); "" if all were.
+        failed: number of tests that failed, whose records are missing.
     """
 
     title: str
@@ -125,7 +133,7 @@ class Run:
     primary: str
     thresholds: dict[str, list[float]]
     grid: list[int]
-    reference: str
+    comparator: str
     margin: float
     stages: list[str]
     machine: dict
@@ -137,12 +145,15 @@ class Run:
 
     @property
     def broken_off(self) -> bool:
-        """The session did not come to its end: what is missing may be anything."""
+        """The session did not come to its end, so that any record may be missing."""
         return self.selected in (UNFINISHED, INTERRUPTED)
 
     def save(self, path: Path) -> None:
-        """Write as JSON, atomically. A value that is not finite is written as null, and read as NaN; such a validation
-        score is read as none."""
+        """Write as JSON, atomically.
+
+        JSON has no NaN. A value that is not finite is written as null and read as NaN; a validation score that is not
+        finite is written as null and read as None.
+        """
         text = asdict(self)
         for record in text["records"]:
             record["validation"] = _or_null(record["validation"])
@@ -174,10 +185,10 @@ class Run:
 
 
 def _written(measure: dict) -> dict:
-    """A measure as JSON holds it: no NaN, and nothing that is empty."""
+    """A measure as JSON holds it: null for NaN, and without the optional fields that are empty."""
     measure |= {name: [*map(_or_null, measure[name])] for name in ("values", "interval")}
     measure["reruns"] = [_written(rerun) for rerun in measure["reruns"]]
-    return {name: value for name, value in measure.items() if value or name not in ("interval", "reference", "reruns")}
+    return {name: value for name, value in measure.items() if value or name not in ("interval", "yardstick", "reruns")}
 
 
 def _or_null(value: float | None) -> float | None:
@@ -185,6 +196,6 @@ def _or_null(value: float | None) -> float | None:
 
 
 def read_measure(text: Mapping) -> Measure:
-    """The measure that JSON holds."""
+    """The inverse of :func:`_written`."""
     read = {name: [math.nan if v is None else v for v in text[name]] for name in ("values", "interval") if name in text}
     return Measure(**{**text, **read, "reruns": tuple(map(read_measure, text.get("reruns", ())))})

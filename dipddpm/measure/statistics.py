@@ -1,4 +1,4 @@
-"""Statistics of paired, censored measurements. Raw values in, intervals out; nothing is ever dropped."""
+"""Statistics of paired and censored measurements. No value is ever dropped."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Estimate:
 
 
 def mean_interval(values: ArrayLike) -> Estimate:
-    """Mean and 95 % interval of (items,) or (repeats, items) values; the same numbers at every call.
+    """Mean and 95 % interval of (items,) or (repeats, items) values. Seeded: equal values give equal intervals.
 
-    Bias-corrected and accelerated bootstrap (BCa, Efron 1987). Items are resampled (outer) and, for each item drawn,
-    its repeats (inner): items are what one generalises over. SciPy's has no inner level; without repeats this equals
-    ``scipy.stats.bootstrap(..., method="BCa")``. Conservative where repeats differ more than items: the interval then
-    counts the chance of a repeat twice, and is up to 1.4 times as wide as it need be.
+    Bias-corrected and accelerated bootstrap (BCa, Efron 1987). Items are resampled, and for each item drawn its
+    repeats, because the claim is about further items. Without repeats this equals
+    ``scipy.stats.bootstrap(..., method="BCa")``, which has no second level. Where repeats differ more than items do,
+    the interval counts the chance of a repeat twice and is up to 1.4 times as wide as it should be.
     """
     data = np.atleast_2d(np.asarray(values, dtype=float))
     repeats, n = data.shape
     mean = float(data.mean())
-    if n < 2 or np.ptp(data) == 0 or not np.isfinite(mean):  # NaN stays NaN, in sight
+    if n < 2 or np.ptp(data) == 0 or not np.isfinite(mean):  # a mean of NaN is returned as NaN and not hidden
         return Estimate(mean, mean, mean, n)
     rng = np.random.default_rng(0)
     drawn = rng.integers(n, size=(RESAMPLES, n))
@@ -43,7 +43,7 @@ def mean_interval(values: ArrayLike) -> Estimate:
         means = np.mean([data[rng.integers(repeats, size=drawn.shape), drawn] for _ in range(repeats)], axis=(0, 2))
     below = np.mean(means < mean) + np.mean(means == mean) / 2
     bias = stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
-    pull = mean - data.mean(axis=0)  # jackknife: what leaving an item out changes, up to a factor
+    pull = mean - data.mean(axis=0)  # jackknife: how the mean changes when an item is left out, up to a factor
     spread = (pull**2).sum() ** 1.5
     acceleration = (pull**3).sum() / (-6 * spread) if spread else 0.0
     z = bias + stats.norm.ppf([0.025, 0.975])
@@ -52,7 +52,7 @@ def mean_interval(values: ArrayLike) -> Estimate:
 
 
 def repeats_interval(values: ArrayLike) -> tuple[float, float]:
-    """95 % interval of a mean over (repeats,) values (Student's t); NaN for a single one, which has no spread."""
+    """95 % interval of the mean of (repeats,) values (Student's t); NaN for a single value, which has no spread."""
     data = np.asarray(values, dtype=float)
     n = len(data)
     if n < 2:
@@ -73,13 +73,13 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
 
 
 def wilcoxon_p(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test over items (repeats are averaged); 1 where all pairs are equal."""
+    """Two-sided p-value of the Wilcoxon signed-rank test over items; repeats are averaged. 1 if all pairs are equal."""
     difference = np.atleast_2d(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean(axis=0)
     return 1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that hold for the whole family (Holm 1979)."""
+    """P-values of one family of tests, adjusted for its size (Holm 1979); in the given order."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
@@ -93,11 +93,11 @@ class Reached:
     """Budget to a threshold over items, right-censored.
 
     Attributes:
-        budgets: smallest budget that reached it, one an item; None where none did ("not reached").
+        budgets: per item, the smallest budget that reached it; None where no budget did ("not reached").
         fraction: share of items that reached it.
-        median: None unless at least half reached it.
-        restricted_mean: mean of min(budget, last), where ``last`` is the budget of censoring: a lower bound that needs
-            no guess about the unreached.
+        median: None unless at least half of the items reached it.
+        restricted_mean: mean of min(budget, last), where ``last`` is the budget of censoring. It is a lower bound of
+            the mean, and needs no guess about the items that did not reach the threshold.
     """
 
     budgets: tuple[int | None, ...]
@@ -109,11 +109,11 @@ class Reached:
 def budget_to_reach(
     values: Mapping[int, Sequence[float]], threshold: float, higher_is_better: bool = True, last: int | None = None
 ) -> Reached:
-    """Smallest budget at which each item reaches ``threshold``; each budget was an independent run.
+    """The smallest budget at which each item reaches ``threshold``. Each budget is an independent run.
 
     Args:
-        values: {budget: one value an item}.
-        last: where to censor, the same for all that are compared. Default: the largest budget.
+        values: {budget: one value per item}.
+        last: the budget of censoring, which must be the same for all that are compared. Default: the largest budget.
     """
     grid = sorted(values)
     table = np.asarray([values[budget] for budget in grid], dtype=float)
@@ -126,9 +126,12 @@ def budget_to_reach(
 
 
 def median_reached(first: ArrayLike) -> float | None:
-    """The median of what it took, with infinity for what was not reached; None unless at least half reached.
+    """The median of the budgets or seconds that it took; None unless at least half of the items reached the threshold.
 
-    Where just half of an even count reached, the dearest of those: the other middle value is not known.
+    Args:
+        first: one value per item, infinity where the item did not reach it.
+
+    Where exactly half of an even number did, the upper of the two middle values is unknown; the lower one is returned.
     """
     ordered = np.sort(np.asarray(first, dtype=float))
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]

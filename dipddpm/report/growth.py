@@ -17,7 +17,7 @@ EXPONENT = "exponent"
 
 @dataclass(frozen=True)
 class Exponent:
-    """A fitted exponent, its standard error, and its 95 % interval (Student's t; n sizes leave n - 2 degrees)."""
+    """A fitted exponent, its standard error, and its 95 % interval (Student's t with n - 2 degrees for n sizes)."""
 
     value: float
     error: float
@@ -27,7 +27,12 @@ class Exponent:
 
 @dataclass(frozen=True)
 class Growth:
-    """One stage over sizes of one thing (images, iterations, ...); ``seconds`` are medians, one a size."""
+    """The seconds of one stage against the size of its work.
+
+    Attributes:
+        against: what there is more of (images, iterations, ...).
+        seconds: medians over repeats, one per size.
+    """
 
     stage: str
     against: str
@@ -37,7 +42,7 @@ class Growth:
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> Exponent:
-    """The exponent of ``seconds`` over ``sizes``, by least squares in log-log; takes three sizes or more."""
+    """The exponent of ``seconds`` over ``sizes`` by least squares in log-log; it takes at least three sizes."""
     x, y = (np.log(np.asarray(v, dtype=float)) for v in (sizes, seconds))
     x, y = x - x.mean(), y - y.mean()
     value = float(x @ y / (x @ x))
@@ -47,9 +52,9 @@ def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> Exponent:
 
 
 def record(stage: str, against: str, sizes: Sequence[int], times: Sequence[Sequence[float]]) -> Record:
-    """The record of a stage: the exponent, and the repeated ``times`` at each size, named by its multiple of the first.
+    """The record of a stage: the exponent, and the repeated ``times`` at each size.
 
-    Sizes that differ from stage to stage get the same columns in a table that way.
+    The measures are named after multiples of the first size. Stages of different sizes then share columns in a table.
     """
     found = exponent(sizes, [median(t) for t in times])
     measures = {
@@ -64,7 +69,7 @@ def record(stage: str, against: str, sizes: Sequence[int], times: Sequence[Seque
 
 
 def growths(records: Sequence[Record]) -> list[Growth]:
-    """What :func:`record` wrote, of all the records of a run."""
+    """Read what :func:`record` wrote from the records of a run."""
     found = []
     for r in records:
         if r.suite != SUITE or EXPONENT not in r.measures:

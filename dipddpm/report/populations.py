@@ -1,4 +1,4 @@
-"""The section of the report on populations: every arm by its seconds, and each against the reference arm."""
+"""The section of the report on populations: every arm by its seconds, and each against the comparator."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from dipddpm.measure.statistics import repeats_interval
 
 @dataclass(frozen=True)
 class Population:
-    """One arm at one budget, a record a repeat."""
+    """One arm at one budget: one record per repeat."""
 
     records: Sequence[Record]
 
     @property
     def first(self) -> Record:
-        """For everything that repeats share."""
+        """The record of the first repeat, for everything that repeats share."""
         return self.records[0]
 
     @property
     def cost(self) -> float:
-        """Seconds an image, all stages, mean over repeats."""
+        """Seconds per image, all stages, mean over repeats."""
         return fmean(record.cost for record in self.records)
 
     @property
     def measures(self) -> dict[str, dict[int, Measure]]:
-        """{title: {repeat: its measure}}, of quality alone."""
+        """{title: {repeat: its measure}}, for measures of quality."""
         made: dict[str, dict[int, Measure]] = {}
         for record in self.records:
             for name, measure in record.measures.items():
@@ -49,7 +49,7 @@ def of(records: Sequence[Record]) -> list[Record]:
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row a population and repeat, full precision, intervals included."""
+    """One row per population and repeat, in full precision, with intervals."""
     rows = []
     for r in of(records):
         row: dict[str, object] = {"group": r.group, "arm": r.arm, "leak": r.leak, "repeat": r.repeat, "nfe": r.budget}
@@ -64,7 +64,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def write(records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
-    """Write ``populations.csv``, where there are any; its path."""
+    """Write ``populations.csv``; its path, or none where there are no populations."""
     if not of(records):
         return ()
     file = folder / "populations.csv"
@@ -73,7 +73,7 @@ def write(records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
 
 
 def sections(run: Run) -> list[str]:
-    """Markdown: the table of each group of populations, and every honest arm against the reference arm."""
+    """Markdown: one table per group of populations, and one of every arm without a leak against the comparator."""
     parts = []
     for populations in _groups(run):
         suffix, first = _common(populations), populations[0].first
@@ -82,11 +82,11 @@ def sections(run: Run) -> list[str]:
         parts += [f"FD is FD{suffix}, and so on."] if suffix else []
         parts += ["Mean of the repeats, with a 95 % interval over them (Student's t)."] if several else []
         parts.append(_table(populations, suffix).to_markdown(index=False, disable_numparse=True))
-        contrasts = [row for p in populations if (row := _against(p, populations, run.reference, suffix))]
+        contrasts = [row for p in populations if (row := _against(p, populations, run.comparator, suffix))]
         if contrasts:
             how = "over repeats, paired" if several else "of two populations resampled apart"
             parts += [
-                f"Against a start from {run.reference}, difference with a 95 % interval ({how}). Equal seconds: the "
+                f"Against a start from {run.comparator}, difference with a 95 % interval ({how}). Equal seconds: the "
                 "best one that costs no more.",
                 pd.DataFrame(contrasts).to_markdown(index=False, disable_numparse=True),
             ]
@@ -94,7 +94,7 @@ def sections(run: Run) -> list[str]:
 
 
 def brief(run: Run) -> list[str]:
-    """For a terminal: the columns that have an interval."""
+    """The tables for a terminal, with the columns that have an interval."""
     parts = []
     for populations in _groups(run):
         suffix, first = _common(populations), populations[0].first
@@ -114,7 +114,7 @@ def _groups(run: Run) -> list[list[Population]]:
 
 
 def _common(populations: Sequence[Population]) -> str:
-    """How most of the values of a group are titled, past their name."""
+    """The suffix that most values of a group have after the name of their metric."""
     titles = Counter(_suffix(name) for p in populations for r in p.records for name in r.measures if "@" in name)
     return max(titles, key=titles.__getitem__, default="")
 
@@ -138,28 +138,32 @@ def _bounded(measures: Mapping[int, Measure]) -> bool:
 
 
 def _suffix(title: str) -> str:
-    """Of ``nearest-ratio-embedded64@96-train`` the part that says how, ``-embedded64@96-train``; of ``FID@50k-train``
-    what follows the name."""
+    """The part of a title after the name of the metric, which says what it was measured with.
+
+    ``-embedded64@96-train`` for ``nearest-ratio-embedded64@96-train``, ``@50k-train`` for ``FID@50k-train``.
+    """
     at = title.find("@")
     hyphen = title.rfind("-", 0, at)
     return title[hyphen if hyphen > 0 else at :] if at > 0 else ""
 
 
 def _shown(measures: Sequence[Measure]) -> str:
-    """The mean over repeats with its interval over them; a single one has that over its images, if any."""
+    """The mean over repeats with an interval over repeats; a single one has the interval over its images, if any."""
     values = [measure.values[0] for measure in measures]
     bounds = repeats_interval(values) if len(values) > 1 else measures[0].interval
     return f"{fmean(values):.3g}" + (" [{:.3g}, {:.3g}]".format(*bounds) if bounds else "")
 
 
-def _against(population: Population, every: Sequence[Population], reference: str, suffix: str) -> dict[str, str] | None:
-    """A row of differences for an arm that does not leak; None for the reference itself and for what is no arm."""
+def _against(
+    population: Population, every: Sequence[Population], comparator: str, suffix: str
+) -> dict[str, str] | None:
+    """A row of differences from the comparator; None for the comparator, a leak, or real images."""
     record = population.first
-    if record.arm == reference or record.leak != "none" or not record.seconds or not record.budget:
+    if record.arm == comparator or record.leak != "none" or not record.seconds or not record.budget:
         return None
     row: dict[str, str] = {"population": record.arm, "NFE": str(record.budget)}
     for name in (name for name, measures in population.measures.items() if _bounded(measures)):
-        rivals = [p for p in every if p.first.arm == reference and _pairs(population, p, name)]
+        rivals = [p for p in every if p.first.arm == comparator and _pairs(population, p, name)]
         equal = [p for p in rivals if p.first.budget == record.budget]
         cheap = [p for p in rivals if p.cost <= population.cost]
         best = min(cheap, key=lambda p: fmean(_sign(m) * m.values[0] for m in p.measures[name].values()), default=None)
@@ -174,7 +178,7 @@ def _sign(measure: Measure) -> int:
 
 
 def _pairs(population: Population, rival: Population, name: str) -> list[tuple[Measure, Measure]]:
-    """What both have of one repeat."""
+    """The measures of both populations, for the repeats that both have."""
     mine, theirs = population.measures.get(name, {}), rival.measures.get(name, {})
     return [(measure, theirs[repeat]) for repeat, measure in mine.items() if repeat in theirs]
 
@@ -191,5 +195,5 @@ def _difference(population: Population, rival: Population | None, name: str) -> 
     else:
         low = d - math.hypot(a.values[0] - a.interval[0], b.interval[1] - b.values[0])
         high = d + math.hypot(a.interval[1] - a.values[0], b.values[0] - b.interval[0])
-    told = "no difference" if not (low > 0 or high < 0) else "worse" if d * _sign(a) > 0 else "better"
-    return f"{d:+.3g} [{low:+.3g}, {high:+.3g}] {told} ({rival.first.budget} NFE)"
+    judgement = "no difference" if not (low > 0 or high < 0) else "worse" if d * _sign(a) > 0 else "better"
+    return f"{d:+.3g} [{low:+.3g}, {high:+.3g}] {judgement} ({rival.first.budget} NFE)"

@@ -193,5 +193,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
     if gate := config.stash.get(GATE, None):
         terminalreporter.section("baseline gate")
-        for line in gate.told:
+        for line in gate.messages:
             terminalreporter.write_line(line)

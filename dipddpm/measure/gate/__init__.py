@@ -1,1 +1,1 @@
-"""The gate: a run against a stored baseline, with tolerances that no noise floor exceeds."""
+"""The gate: compares a run with a stored baseline, within tolerances that are no smaller than the measured noise."""

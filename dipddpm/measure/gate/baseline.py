@@ -1,4 +1,7 @@
-"""Baselines: what a run is held against. A JSON file that is reviewed like code, one section a device type."""
+"""Baselines: the stored results that runs are compared with.
+
+A baseline is a JSON file that is reviewed like code. It has one section per device type.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,24 @@ from dipddpm.measure.files import readable_json, write_text
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.record import Measure, MeasureError, Record, Run, read_measure
 
-FORMAT = 1
+FORMAT = 2
 
 
 class NoBaseline(MeasureError):
-    """There is nothing to compare with: no such file, or none for this device."""
+    """There is nothing to compare with: the file does not exist, or has no section for this device."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What is held of one record.
+class BaselineEntry:
+    """What a baseline keeps of one record.
 
     Attributes:
-        origin: module of the suite that recorded it; items: hash of the image keys; n: how many
-            images are averaged over, 0 for a population, which is judged as a whole.
+        origin: module of the suite that recorded it.
+        items: hash of the image keys.
+        n: how many images its values are averaged over; 0 for a population, which is judged as a whole.
         seeds: what its random numbers derive from.
-        measures: all that can be gated: quality, structure, and timings that are ratios to the reference workload.
+        measures: those that the gate can compare: quality, structure, and timings that are ratios to the yardstick
+            workload.
     """
 
     origin: str
@@ -42,14 +47,17 @@ class Section:
     """The baseline of one device type.
 
     Attributes:
-        reason: why it was promoted; date: when; versions, machine: what it was measured on.
-        settings, config, config_hash: as in the run; origins: {module of a suite: hash of its code}.
-        thresholds, grid: as in the run, for what is newly unreached.
+        reason: why it was promoted; date: when.
+        versions, machine: what it was measured on.
+        settings, config: as in the run; config_hash: of the config.
+        origins: {module of a suite: hash of its code}.
+        thresholds, grid: as in the run; they tell which thresholds a later run no longer reaches.
         tolerances, floor: as :class:`Tolerances` reads them.
         entries: by key: suite / group / arm / budget / repeat, and for stages their axes.
 
-    What must agree for two entries to compare (settings, config, code of the suite, images, seeds) is kept in parts and
-    not as one hash, so that what differs can be named. Code under test, machine and tuned setting are no part of it.
+    Two entries are compared only if settings, config, code of the suite, images and seeds agree. These are kept one by
+    one and not as a single hash, so that a message can name what differs. The code under test, the machine and the
+    tuned setting may differ: they are what the comparison is about.
     """
 
     reason: str
@@ -64,17 +72,17 @@ class Section:
     grid: list
     tolerances: dict = field(default_factory=dict)
     floor: dict = field(default_factory=dict)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, BaselineEntry] = field(default_factory=dict)
 
 
 def device_type(run: Run) -> str:
-    """The section that a run belongs to: ``cpu``, ``cuda``."""
+    """Name of the section that a run belongs to: ``cpu``, ``cuda``."""
     return str(run.settings.get("device", "cpu")).partition(":")[0]
 
 
 def gated(measure: Measure) -> bool:
-    """It can be compared: everything but seconds of one machine."""
-    return measure.kind != "timing" or bool(measure.reference)
+    """Whether the gate can compare it: everything but plain seconds, which say nothing on another machine."""
+    return measure.kind != "timing" or bool(measure.yardstick)
 
 
 def key_of(record: Record) -> str:
@@ -85,24 +93,24 @@ def key_of(record: Record) -> str:
     return " / ".join(parts)
 
 
-def entries_of(run: Run) -> dict[str, Entry]:
-    """The entries of a run, by key; records without anything to gate have none."""
-    made: dict[str, Entry] = {}
+def entries_of(run: Run) -> dict[str, BaselineEntry]:
+    """The entries of a run, by key. A record without a measure that can be gated has none."""
+    made: dict[str, BaselineEntry] = {}
     for record in run.records:
         measures = {name: measure for name, measure in record.measures.items() if gated(measure)}
         if measures:
             key, again = key_of(record), 2
-            while key in made:  # a stage that is recorded twice: in order
+            while key in made:  # a stage may be recorded twice: later ones are numbered, in order
                 key, again = f"{key_of(record)} #{again}", again + 1
             items = digest(list(record.items))[:12] if record.items else ""
             n = len(record.items) or max(len(measure.values) for measure in measures.values())
             n = 0 if record.role == "population" else n
-            made[key] = Entry(record.origin, items, n, dict(record.seeds), measures)
+            made[key] = BaselineEntry(record.origin, items, n, dict(record.seeds), measures)
     return made
 
 
 def save(file: Path, sections: Mapping[str, Section]) -> None:
-    """Write the sections, one measure a line, so that a difference can be read.
+    """Write the sections, one measure per line, so that a diff of two versions can be read.
 
     Raises:
         MeasureError: a tolerance below the noise floor.
@@ -113,12 +121,12 @@ def save(file: Path, sections: Mapping[str, Section]) -> None:
 
 
 def write(file: Path, sections: Mapping[str, Section]) -> None:
-    """As :func:`save`, whatever the tolerances are: for a floor that was just measured."""
+    """As :func:`save`, but without checking the tolerances: a floor that was just measured may forbid them."""
     text: dict[str, object] = {"format": FORMAT}
     for device, section in sorted(sections.items()):
         entries = {
             key: {"of": {"suite": e.origin, "items": e.items, "n": e.n, "seeds": e.seeds}}
-            | {name: _told(measure) for name, measure in e.measures.items()}
+            | {name: _measure_as_json(measure) for name, measure in e.measures.items()}
             for key, e in section.entries.items()
         }
         values = {f.name: getattr(section, f.name) for f in fields(section)}
@@ -169,22 +177,22 @@ def _section(text: dict) -> Section:
     entries = {}
     for key, values in text.pop("entries").items():
         of = values.pop("of")
-        measures = {name: read_measure(_untold(m)) for name, m in values.items()}
-        entries[key] = Entry(of["suite"], of["items"], of["n"], of["seeds"], measures)
+        measures = {name: _measure_of_json(m) for name, m in values.items()}
+        entries[key] = BaselineEntry(of["suite"], of["items"], of["n"], of["seeds"], measures)
     return Section(**text, entries=entries)
 
 
-def _told(measure: Measure) -> dict:
-    told: dict[str, object] = {
+def _measure_as_json(measure: Measure) -> dict:
+    text: dict[str, object] = {
         "unit": measure.unit,
         "better": "higher" if measure.higher_is_better else "lower",
         "kind": measure.kind,
         "values": list(measure.values),
     }
-    more = {"interval": list(measure.interval), "reference": list(measure.reference)}
-    return told | {name: values for name, values in more.items() if values}
+    more = {"interval": list(measure.interval), "yardstick": list(measure.yardstick)}
+    return text | {name: values for name, values in more.items() if values}
 
 
-def _untold(text: dict) -> dict:
-    better = {"higher": True, "lower": False}[text.pop("better")]
-    return text | {"higher_is_better": better}
+def _measure_of_json(text: dict) -> Measure:
+    higher = {"higher": True, "lower": False}[text.pop("better")]
+    return read_measure(text | {"higher_is_better": higher})

@@ -1,27 +1,19 @@
-"""Calibration: run the suites against themselves and write the noise floor beside the baseline.
+"""Calibration: run unchanged suites several times, and write the noise floor into the baseline file.
 
-Every run is a process of its own, as in CI, and is kept: the same command goes on where it was stopped, and begins
-afresh when the code or the machine is another.
+Every run is kept. The same command goes on where it was stopped, and starts over if code or machine have changed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dipddpm.measure.content import digest
 from dipddpm.measure.files import write_text
-from dipddpm.measure.gate.baseline import Entry, Section, entries_of, load, write
+from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, load, write
+from dipddpm.measure.gate.calibration_runs import CalibrationRuns, busy
 from dipddpm.measure.gate.compare import compare, settings_that_differ
 from dipddpm.measure.gate.noise_floor import DRAWS, LOSSES, SLOWDOWNS, losses_caught, repeated, slowdowns_caught, times
 from dipddpm.measure.gate.noise_floor import quality_floor as differences
@@ -31,23 +23,16 @@ from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.record import MeasureError, Run
 
 PARTS = ("timing", "quality", "hog", "detection")
-HOG = """import os, random, time
-parent = os.getppid()
-while os.getppid() == parent:  # whatever ends that one, even a kill, ends this one
-    end = time.time() + random.uniform(0.05, 2)
-    while time.time() < end: pass
-    time.sleep(random.uniform(0.05, 1))
-"""
 
 
 class Calibration:
     """The calibration of one section of a baseline file.
 
     Args:
-        file, device: the section.
+        file, device: which section.
         options: pytest options that make the suites run as they did for the baseline.
         suites: folder of the suites.
-        say: what is told of the progress.
+        say: is called with a line about the progress.
     """
 
     def __init__(
@@ -58,20 +43,21 @@ class Calibration:
         suites: Path = Path("bench"),
         say: Callable[[str], object] = print,
     ):
-        self.file, self.device, self.options, self.suites, self.say = file, device, list(options), suites, say
-        self.folder = Path(".dipddpm/calibration") / f"{file.stem}-{device}-{self._state()}"
+        self.file, self.device, self.suites, self.say = file, device, suites, say
+        self.runs = CalibrationRuns(file.stem, device, options, suites, say)
+        self.folder = self.runs.folder
 
     def section(self) -> Section:
-        """The section as it stands in the file, whatever its tolerances."""
+        """The section as it stands in the file; its tolerances are not checked."""
         sections = load(self.file, check=False)
         if self.device not in sections:
             raise MeasureError(f"{self.file}: no section {self.device!r} to calibrate, only {', '.join(sections)}")
         return sections[self.device]
 
     def timing(self, repeats: int) -> str:
-        """Measure the times in ``repeats`` runs and write their floor; the table."""
+        """Measure the times in ``repeats`` runs and write their noise floor; a table as Markdown."""
         section = self.section()
-        runs = [self._run(f"timing-{i:02}", self._speed_suites(section)) for i in range(repeats)]
+        runs = [self.runs.run(f"timing-{i:02}", self._speed_suites(section)) for i in range(repeats)]
         tolerances, rows, listed = _tolerances(section), {}, {}
         for key, measures in times(runs).items():
             allowed = tolerances.named(key, "timing", "same") or 0.0
@@ -82,18 +68,22 @@ class Calibration:
                 "A/A, 95 % within": f"x {found.typical:.3f}", "largest": f"x {found.largest:.3f}",
                 "inconclusive": f"{found.inconclusive:.0%}", "false alarms": f"{found.alarms} of {found.n}",
             }  # fmt: skip
-        return self._wrote("timing", rows, {"timing": {"repeats": repeats}}, listed)
+        self._write_floor("timing", {"timing": {"repeats": repeats}}, listed)
+        return self._write_table("timing", rows)
 
     def quality(self) -> str:
-        """Run all suites with a cold cache, as they are and with another number of threads, and write the floor."""
+        """Run all suites with an empty cache, as they are and with another number of threads; write the floor.
+
+        Another number of threads stands for another machine: sums are then rounded in another order.
+        """
         section, threads = self.section(), machine()["threads"]
         other = 1 if threads > 1 else 2
-        again = self._run("quality-same", [self.suites])
-        elsewhere = self._run("quality-other", [self.suites], threads=other)
+        again = self.runs.run("quality-same", [self.suites])
+        elsewhere = self.runs.run("quality-other", [self.suites], threads=other)
         for run in (again, elsewhere):
             if differs := settings_that_differ(run, section):
                 raise MeasureError(f"{self.file} was made with other options ({differs}): give them after --")
-        pairs: list[tuple[str, Mapping[str, Entry], Run]] = [("other", entries_of(again), elsewhere)]
+        pairs: list[tuple[str, Mapping[str, BaselineEntry], Run]] = [("other", entries_of(again), elsewhere)]
         where = "same" if again.machine["id"] == section.machine["id"] else "other"
         pairs += [(where, section.entries, again), ("other", section.entries, elsewhere)]
         tolerances = _tolerances(section)
@@ -101,9 +91,9 @@ class Calibration:
         listed: dict[str, dict[str, dict[str, float]]] = {}
         for where, before, run in pairs:
             largest, noisy = differences(before, entries_of(run), where, tolerances)
-            _raise(general, largest)
+            _keep_larger(general, largest)
             for key, by in noisy.items():
-                _raise(listed.setdefault(key, {}), by)
+                _keep_larger(listed.setdefault(key, {}), by)
         rows = {
             f"{key or 'every other entry'}: {metric}": {at: f"{value:.3g}" for at, value in values.items()}
             for key, by in {"": general, **listed}.items()
@@ -112,15 +102,16 @@ class Calibration:
         for key, (a, b) in times([again, elsewhere]).items():
             ratio = np.median(np.asarray(b.values)) / np.median(np.asarray(a.values))
             rows[f"{key}: time with {other} threads"] = {"other": f"x {ratio:.2f}"}
-        return self._wrote("quality", rows, general, listed)
+        self._write_floor("quality", general, listed)
+        return self._write_table("quality", rows)
 
     def hog(self, repeats: int, processes: int) -> str:
-        """The gate itself, ``repeats`` times, on unchanged code beside processes that come and go; the count."""
+        """Run the gate ``repeats`` times on unchanged code while other processes take the CPU on and off; a table."""
         section, codes = self.section(), []
         for i in range(repeats):
             name = f"hog-{processes}-{i:02}"
-            with busy(processes if not self._kept(name).exists() else 0):
-                run = self._run(name, self._speed_suites(section), ["--baseline", str(self.file)])
+            with busy(processes if not self.runs.file(name).exists() else 0):
+                run = self.runs.run(name, self._speed_suites(section), ["--baseline", str(self.file)])
             codes.append(compare(run, section, device=self.device).code)
         rows = {
             f"unchanged code beside {processes} busy processes": {
@@ -130,10 +121,10 @@ class Calibration:
                 "inconclusive": str(repeats - codes.count(REGRESSION) - codes.count(HOLDS)),
             }
         }
-        return self._told("hog", rows)
+        return self._write_table("hog", rows)
 
     def detection(self) -> str:
-        """Effects planted in the kept runs of :meth:`timing` and :meth:`quality`: caught in how many of ten."""
+        """Plant slowdowns and losses in the kept runs of timing and quality; a table of how many are found."""
         section = self.section()
         tolerances = _tolerances(section)
         runs = [Run.load(path) for path in sorted(self.folder.glob("timing-*.json"))]
@@ -147,50 +138,29 @@ class Calibration:
                         "unsteady" if caught is None else f"{caught} of {DRAWS}"
                     )
         for name in ("quality-same", "quality-other"):
-            if self._kept(name).exists():
+            if self.runs.file(name).exists():
                 for loss in LOSSES:
-                    caught, of = losses_caught(Run.load(self._kept(name)), section, loss)
+                    caught, of = losses_caught(Run.load(self.runs.file(name)), section, loss)
                     metric = next(iter(section.thresholds))
                     rows.setdefault(f"{metric}, {loss:g} worse", {})[name.replace("-", ", ")] = f"{caught} of {of}"
         if not rows:
             raise MeasureError(f"{self.folder}: nothing kept to plant effects in: calibrate timing or quality first")
-        return self._told("detection", rows)
+        return self._write_table("detection", rows)
 
     def _speed_suites(self, section: Section) -> list[Path]:
-        """Files of the suites that measure times against the reference."""
+        """Files of the suites that measure times against the yardstick."""
         origins = {e.origin for e in section.entries.values() if any(m.kind == "timing" for m in e.measures.values())}
         if not origins:
             raise MeasureError(f"{self.file}: its section {self.device!r} holds no time to calibrate")
         return [self.suites / f"{origin}.py" for origin in sorted(origins)]
 
-    def _kept(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+    def _write_floor(self, part: str, general: Mapping, listed: Mapping) -> None:
+        """Put the noise floor that one part has measured into the file, and say which tolerances it forbids.
 
-    def _run(self, name: str, paths: Sequence[Path], options: Sequence[str] = (), threads: int | None = None) -> Run:
-        """The kept run of that name, or one made now with a cold cache."""
-        kept = self._kept(name)
-        if kept.exists():
-            return Run.load(kept)
-        started = time.monotonic()
-        environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
-        with tempfile.TemporaryDirectory() as scratch:
-            places = ["--results", f"{scratch}/results", "--cache", f"{scratch}/cache"]
-            command = [sys.executable, "-m", "pytest", *map(str, paths), "-q", "-p", "no:cacheprovider", *places]
-            made = subprocess.run(
-                [*command, "--device", self.device, *self.options, *options],
-                env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            files = sorted(Path(scratch).glob("results/run-*.json"))
-            run = Run.load(files[-1]) if files else None
-            if run is None or run.failed or run.broken_off:
-                last = "\n".join((made.stdout + made.stderr).strip().splitlines()[-15:])
-                raise MeasureError(f"calibration run {name} failed with exit code {made.returncode}:\n{last}")
-        run.save(kept)
-        self.say(f"{name}: {time.monotonic() - started:.0f} s")
-        return run
-
-    def _wrote(self, part: str, rows: Mapping, general: Mapping, listed: Mapping) -> str:
-        """Put a part's floor into the file and say which tolerances it forbids; the table."""
+        Args:
+            general: {metric: {where: floor}} of entries in general.
+            listed: {entry: {metric: {where: floor}}} of entries that are noisier.
+        """
         sections = load(self.file, check=False)
         section = sections[self.device]
         mine = ("timing",) if part == "timing" else tuple(general) + tuple(m for by in listed.values() for m in by)
@@ -202,37 +172,18 @@ class Calibration:
         for key, by in listed.items():
             entries[key] = {**entries.get(key, {}), **by}
         rest = {metric: values for metric, values in section.floor.items() if metric not in (*mine, "entries")}
-        # of the baseline's own machine ("same") another one can say nothing: what it once said stays
+        # "same" is a floor of the machine of the baseline. A calibration elsewhere cannot measure it and keeps it.
         general = {metric: {**_same(section.floor.get(metric)), **values} for metric, values in general.items()}
         section.floor = {**rest, **general, "entries": dict(sorted(entries.items()))}
         write(self.file, sections)
         for message in _tolerances(section).below_floor():
             self.say(f"{self.file}: {message}")
-        return self._told(part, rows)
 
-    def _told(self, part: str, rows: Mapping) -> str:
+    def _write_table(self, part: str, rows: Mapping) -> str:
+        """Write the rows as a table of Markdown beside the kept runs; the same text."""
         table = pd.DataFrame(rows).T.fillna("").to_markdown(disable_numparse=True)
         write_text(self.folder / f"{part}.md", table + "\n")
         return table
-
-    def _state(self) -> str:
-        """What makes earlier runs of no use: other code, another machine, other options."""
-        package = Path(__file__).parents[2]
-        files = sorted([*package.rglob("*.py"), *self.suites.glob("*.py")])
-        code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-        return digest([code, machine()["id"], self.options])[:8]
-
-
-@contextlib.contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """Processes beside this one that take a CPU each, on and off."""
-    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
 
 
 def _same(floor: Mapping | None) -> dict[str, float]:
@@ -243,9 +194,9 @@ def _tolerances(section: Section) -> Tolerances:
     return Tolerances.read(section.tolerances, section.floor)
 
 
-def _raise(into: dict, by: Mapping[str, Mapping[str, float]]) -> None:
-    """The larger of two floors, metric by metric."""
-    for metric, values in by.items():
+def _keep_larger(floor: dict, other: Mapping[str, Mapping[str, float]]) -> None:
+    """Raise ``floor`` to ``other`` wherever that is larger, metric by metric."""
+    for metric, values in other.items():
         for where, value in values.items():
-            held = into.setdefault(metric, {})
+            held = floor.setdefault(metric, {})
             held[where] = max(held.get(where, 0.0), value)

@@ -1,4 +1,4 @@
-"""A run against a baseline: what regressed, improved, is new, missing, incomparable or inconclusive. Pure functions."""
+"""Comparison of a run with a baseline: what regressed, improved, is new, missing, incomparable or inconclusive."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import math
 from collections.abc import Iterator, Mapping
 
 from dipddpm.measure.content import digest
-from dipddpm.measure.gate.baseline import Entry, Section, entries_of, gated
+from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, gated
 from dipddpm.measure.gate.outcomes import Comparison, Finding, Outcome
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.instruments.paired_timing import LEAST_PAIRS, judge
 from dipddpm.measure.record import Measure, Run
 from dipddpm.measure.statistics import budget_to_reach
 
-FREE_SETTINGS = ("device",)  # say where, not what
-LEAST_IMAGES = 8  # fewer do not average out how another machine rounds
+FREE_SETTINGS = ("device",)  # settings that may differ: they say where a run took place, not what was run
+LEAST_IMAGES = 8  # the mean over fewer images differs between machines by how these round
 
 
 def compare(run: Run, section: Section, *, device: str = "cpu", dedicated: bool = False) -> Comparison:
     """Compare every entry of the baseline with the run's.
 
     Args:
-        dedicated: the machine does nothing else; on the machine of the baseline, timings then get the tolerance for it.
+        dedicated: the machine does nothing else. If it is also the machine of the baseline, timings are held to the
+            tolerance for dedicated machines.
     """
     same = run.machine.get("id") == section.machine.get("id")
     where = "dedicated" if dedicated and same else "same" if same else "other"
@@ -44,8 +45,8 @@ def compare(run: Run, section: Section, *, device: str = "cpu", dedicated: bool 
         elif entry is None and run.selected and not run.broken_off:
             made.findings.append(Finding("not selected", key, "", run.selected))
         elif entry is None:
-            told = f", which was {run.selected}" if run.broken_off else ""
-            made.findings.append(Finding("missing", key, "", f"in the baseline, not in the run{told}"))
+            why = f", which was {run.selected}" if run.broken_off else ""
+            made.findings.append(Finding("missing", key, "", f"in the baseline, not in the run{why}"))
         elif reason := _entries_that_differ(before, entry, run, section):
             made.findings.append(Finding("incomparable", key, "", reason))
         else:
@@ -60,32 +61,34 @@ def compare(run: Run, section: Section, *, device: str = "cpu", dedicated: bool 
 
 
 def settings_that_differ(run: Run, section: Section) -> str:
-    """What of the settings and the config is not as in the baseline, by name; "" if all is."""
-    told = []
+    """Names and values of settings and config that are not as in the baseline; "" if all are."""
+    differing = []
     for now, before in ((run.settings, section.settings), (run.config, section.config)):
         for name in dict.fromkeys([*before, *now]):
-            # Hashes, since a config in memory may hold tuples where its file has lists.
+            # Hashes are compared, because a config in memory may hold tuples where its file has lists.
             if name not in FREE_SETTINGS and digest(now.get(name)) != digest(before.get(name)):
-                told.append(f"{name}: {now.get(name, 'absent')}, baseline {before.get(name, 'absent')}")
-    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
-    return "; ".join(told[:3]) + more
+                differing.append(f"{name}: {now.get(name, 'absent')}, baseline {before.get(name, 'absent')}")
+    more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+    return "; ".join(differing[:3]) + more
 
 
-def _entries_that_differ(before: Entry, now: Entry, run: Run, section: Section) -> str:
+def _entries_that_differ(before: BaselineEntry, now: BaselineEntry, run: Run, section: Section) -> str:
     """Why two entries of one name cannot be compared; "" if they can."""
-    told = []
+    reasons = []
     if now.origin != before.origin:
-        told.append(f"suite: {now.origin}, baseline {before.origin}")
+        reasons.append(f"suite: {now.origin}, baseline {before.origin}")
     elif run.origins.get(now.origin) != section.origins.get(before.origin):
-        told.append(f"the code of suite {now.origin} changed")
+        reasons.append(f"the code of suite {now.origin} changed")
     if now.items != before.items:
-        told.append(f"images: {now.n} ({now.items}), baseline {before.n} ({before.items})")
+        reasons.append(f"images: {now.n} ({now.items}), baseline {before.n} ({before.items})")
     if digest(now.seeds) != digest(before.seeds):
-        told.append(f"seeds: {dict(now.seeds)}, baseline {dict(before.seeds)}")
-    return "; ".join(told)
+        reasons.append(f"seeds: {dict(now.seeds)}, baseline {dict(before.seeds)}")
+    return "; ".join(reasons)
 
 
-def _measures(key: str, before: Entry, now: Entry, tolerances: Tolerances, where: str) -> Iterator[Finding]:
+def _measures(
+    key: str, before: BaselineEntry, now: BaselineEntry, tolerances: Tolerances, where: str
+) -> Iterator[Finding]:
     for name, held in before.measures.items():
         measure = now.measures.get(name)
         if measure is None:
@@ -132,23 +135,25 @@ def _quality(before: Measure, now: Measure, allowed: float, where: str, n: int) 
 
 
 def _timing(before: Measure, now: Measure, allowed: float) -> tuple[Outcome, str]:
-    if len(before.values) < LEAST_PAIRS or not now.reference:
-        return "incomparable", f"fewer than {LEAST_PAIRS} ratios to the reference workload"
+    if len(before.values) < LEAST_PAIRS or not now.yardstick:
+        return "incomparable", f"fewer than {LEAST_PAIRS} ratios to the yardstick workload"
     judgement, text = judge(before, now, allowed)
     outcomes: Mapping[str, Outcome] = {"slower": "regression", "improved": "improved", "holds": "holds"}
     return outcomes.get(judgement, "inconclusive"), text
 
 
-def _unreached(now: Mapping[str, Entry], section: Section, tolerances: Tolerances, where: str) -> Iterator[Finding]:
-    """Thresholds that at least half of the images reached within the grid of budgets, and no longer do.
+def _unreached(
+    now: Mapping[str, BaselineEntry], section: Section, tolerances: Tolerances, where: str
+) -> Iterator[Finding]:
+    """Thresholds that at least half of the images reached in the baseline, and no longer do; budgets of the grid count.
 
-    A threshold counts as reached within the tolerance of its metric: only what is lost beyond doubt fails.
+    A value that misses the threshold by less than the tolerance of its metric still counts as having reached it.
     """
     families: dict[tuple[str, ...], dict[int, str]] = {}
     for key, entry in section.entries.items():
         parts = key.split(" / ")
         if len(parts) != 5 or key not in now or int(parts[3]) not in section.grid:
-            continue  # a stage, or not run, or a budget that not all arms run at
+            continue  # it is a stage, or was not run, or has a budget that not all arms run at
         if now[key].items == entry.items and (where != "other" or entry.n >= LEAST_IMAGES):
             families.setdefault((*parts[:3], parts[4]), {})[int(parts[3])] = key
     for budgets in families.values():

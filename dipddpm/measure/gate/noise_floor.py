@@ -1,4 +1,4 @@
-"""The noise floor: what the gate says of unchanged code, and what it says of code that was made worse on purpose."""
+"""The noise floor: how the gate judges unchanged code, and code that was made worse on purpose."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from dipddpm.measure.instruments.paired_timing import judge, steady
 from dipddpm.measure.record import Measure, Run
 
 SLOWDOWNS = (1.1, 1.3, 1.6, 2.0)
-LOSSES = (0.05, 0.1, 0.2, 0.3, 0.5)  # in units of the first metric that has thresholds, to the worse
+LOSSES = (0.05, 0.1, 0.2, 0.3, 0.5)  # how much worse, in units of the first metric that has thresholds
 DRAWS = 10
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """What repeats of an unchanged time say about each other.
+    """How repeated measurements of one unchanged time differ from each other.
 
     Attributes:
-        typical: 95 % of all pairs of steady runs differ by less than this factor (above 1); largest: all do. NaN where
-            there are not two.
-        inconclusive: share of the runs whose reference was unsteady.
-        alarms: comparisons, each run with the next and one more to confirm, that end as a regression.
+        n: how many there are.
+        typical: 95 % of all pairs of steady measurements differ by less than this factor, which is above 1.
+        largest: all pairs do. Both are NaN where there are not two steady measurements.
+        inconclusive: share of the measurements that were unsteady.
+        alarms: false alarms. Each measurement is compared with the next, and the one after that serves as the rerun;
+            this counts the comparisons that end as a regression.
     """
 
     n: int
@@ -38,7 +40,7 @@ class Repeated:
 
 
 def repeated(measures: Sequence[Measure], allowed: float) -> Repeated:
-    """A/A: the same time measured in several runs, held against itself."""
+    """Compare measurements of the same time, from several runs, with each other (an A/A test)."""
     quiet = [measure for measure in measures if steady(measure)]
     medians = np.array([np.median(np.asarray(measure.values)) for measure in quiet])
     pairs = ~np.eye(len(medians), dtype=bool)
@@ -56,14 +58,15 @@ def repeated(measures: Sequence[Measure], allowed: float) -> Repeated:
 
 
 def slowed(measure: Measure, factor: float) -> Measure:
-    """The same time, had the stage taken ``factor`` times as long."""
+    """The measure as it would be if the stage took ``factor`` times as long."""
     return replace(measure, values=[factor * value for value in measure.values])
 
 
 def slowdowns_caught(measures: Sequence[Measure], factor: float, allowed: float, draws: int = DRAWS) -> int | None:
-    """Of ``draws`` comparisons of a run with a slowed one (and a slowed rerun), how many end as a regression.
+    """How many of ``draws`` comparisons with a slowed measurement, and a slowed rerun, end as a regression.
 
-    Steady runs alone: an unsteady one is no baseline, and the gate measures it again. None if there are not three.
+    Only steady measurements take part: an unsteady one is refused as a baseline, and measured again by the gate. None
+    if there are fewer than three.
     """
     rng, caught = np.random.default_rng(0), 0
     quiet = [measure for measure in measures if steady(measure)]
@@ -76,10 +79,10 @@ def slowdowns_caught(measures: Sequence[Measure], factor: float, allowed: float,
 
 
 def losses_caught(run: Run, section: Section, loss: float, draws: int = DRAWS) -> tuple[int, int]:
-    """Of ``draws`` entries whose first thresholded metric is made worse by ``loss``, how many are named as regressions.
+    """Make the first metric that has thresholds worse by ``loss`` in ``draws`` entries, and count what is found.
 
     Returns:
-        caught, and out of how many (fewer than ``draws`` if the run has fewer entries).
+        how many were found, and in how many the loss was planted (fewer than ``draws`` if the run has fewer entries).
     """
     metric = next(iter(section.thresholds))
     able = [i for i, record in enumerate(run.records) if metric in record.measures and record.leak == "none"]
@@ -100,11 +103,11 @@ def losses_caught(run: Run, section: Section, loss: float, draws: int = DRAWS) -
 def quality_floor(
     before: Mapping, now: Mapping, where: str, tolerances: Tolerances
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, dict[str, float]]]]:
-    """Differences of the means of quality metrics between two runs of the same code, by entry key.
+    """How far the means of quality metrics differ between two runs of the same code, whose entries are given by key.
 
     Returns:
-        {metric: {where: largest difference}} over all entries that stay below half of the tolerance of entries in
-        general (and of their own), and {entry: {metric: {where: difference}}} of the others.
+        {metric: {where: largest difference}} over all quiet entries, and {entry: {metric: {where: difference}}} of the
+        others. An entry is quiet if it differs by at most half of the general tolerance and half of its own.
     """
     largest: dict[str, dict[str, float]] = {}
     listed: dict[str, dict[str, dict[str, float]]] = {}
@@ -124,7 +127,7 @@ def quality_floor(
 
 
 def times(runs: Sequence[Run]) -> dict[str, list[Measure]]:
-    """{entry: its time in each run} for all times that are ratios to the reference workload."""
+    """{entry: its time in each run}, for all times that are ratios to the yardstick workload; reruns are left out."""
     found: dict[str, list[Measure]] = {}
     for run in runs:
         for key, entry in entries_of(run).items():

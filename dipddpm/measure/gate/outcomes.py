@@ -1,4 +1,4 @@
-"""What became of a comparison with a baseline: findings, the exit code they add up to, and the table people read."""
+"""The outcome of a comparison with a baseline: findings, the exit code that follows from them, and a table of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ WORDS = {
     NOTHING: "NOTHING MEASURED",
 }  # fmt: skip
 LISTED: tuple[Outcome, ...] = ("regression", "missing", "incomparable", "inconclusive", "improved", "new")
-ROWS = 20  # of each outcome
+ROWS = 20  # how many rows the table has at most for each outcome
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one measure of one entry, or of a whole entry (``metric`` "")."""
+    """The outcome of one measure of one entry, or of a whole entry (``metric`` is "")."""
 
     outcome: Outcome
     key: str
@@ -32,8 +32,9 @@ class Comparison:
     """All findings, in order of appearance.
 
     Attributes:
-        device: the section that was compared with; same_machine: the run is from the machine of the baseline.
-        raw_timings: measures that are seconds of one machine, which no baseline can judge.
+        device: name of the section that was compared with.
+        same_machine: the run is from the machine of the baseline.
+        raw_timings: number of measures in plain seconds, which are not compared.
     """
 
     device: str
@@ -47,8 +48,8 @@ class Comparison:
 
     @property
     def code(self) -> int:
-        """Exit code: 1 something regressed, is missing or failed; 4 something could not be decided; 5 nothing was
-        compared; 0 all holds."""
+        """Exit code: 1 if something regressed, is missing or failed; 4 if something could not be decided; 5 if nothing
+        was compared; else 0."""
         if self.of("regression") or self.of("missing"):
             return REGRESSION
         if self.of("incomparable") or self.of("inconclusive"):
@@ -56,17 +57,17 @@ class Comparison:
         return HOLDS if self.of("holds") or self.of("improved") else NOTHING
 
     def summary(self, baseline: str) -> str:
-        """One line: the answer and the counts."""
+        """One line: the result and how many findings there are of each outcome."""
         machine = "same machine" if self.same_machine else "another machine"
         order: tuple[Outcome, ...] = ("holds", *LISTED, "not selected")
         names = {"holds": "hold", "regression": "regressed", "improved": "improved"}
         counts = [f"{len(found)} {names.get(name, name)}" for name in order if (found := self.of(name))]
         raw = f"; {self.raw_timings} timings in seconds are not gated" if self.raw_timings else ""
-        told = ", ".join(counts) or "no entries"
-        return f"{WORDS[self.code]} against {baseline} ({self.device}, {machine}): {told}{raw}"
+        listed = ", ".join(counts) or "no entries"
+        return f"{WORDS[self.code]} against {baseline} ({self.device}, {machine}): {listed}{raw}"
 
     def table(self, form: str = "simple") -> str:
-        """What does not simply hold, worst first; "" if all does. Findings for one reason share a row.
+        """All findings but those that hold, worst first; "" if all hold. Findings for the same reason share a row.
 
         Args:
             form: as ``tabulate`` names it: ``simple`` for a terminal, ``github`` for Markdown.
@@ -84,6 +85,6 @@ class Comparison:
         return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, tablefmt=form) if rows else ""
 
     def markdown(self, baseline: str) -> str:
-        """Summary and table for a job summary."""
+        """Summary and table as Markdown, for the summary of a CI job."""
         parts = ("# Baseline gate", self.summary(baseline), self.table("github"))
         return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,4 +1,4 @@
-"""Promotion: a run becomes the baseline that later runs are held against."""
+"""Promotion: a run becomes the baseline that later runs are compared with."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dipddpm.measure.content import digest
-from dipddpm.measure.gate.baseline import Entry, Section, device_type, entries_of, load, save
+from dipddpm.measure.gate.baseline import BaselineEntry, Section, device_type, entries_of, load, save
 from dipddpm.measure.instruments.paired_timing import restlessness, steady
 from dipddpm.measure.record import MeasureError, Run
 
 
 def promote(run: Run, reason: str, file: Path) -> Section:
-    """Make a run the baseline for its device type; other sections, and the tolerances and floor of this one, stay.
+    """Make a run the baseline of its device type.
+
+    Other sections of the file stay as they are, and so do the tolerances and the noise floor of this one.
 
     Raises:
-        MeasureError: no reason; a run that failed, is not whole, holds NaN, or has unsteady timings; a tolerance below
-            the noise floor.
+        MeasureError: there is no reason; the run has failures, is not whole, holds NaN or has unsteady timings; or a
+            tolerance is below the noise floor.
     """
     if not reason.strip():
         raise MeasureError(f'{file}: a baseline needs a reason: add --reason "what changed, and why it is right"')
@@ -58,8 +60,11 @@ def promote(run: Run, reason: str, file: Path) -> Section:
     return section
 
 
-def _rounded(entry: Entry) -> Entry:
-    """Six digits are a hundredth of the finest tolerance; counts stay as they are. Reruns are no baseline."""
+def _rounded(entry: BaselineEntry) -> BaselineEntry:
+    """The entry without reruns, its values rounded to six digits, which is a hundredth of the smallest tolerance.
+
+    Counts are kept exactly, since they are compared exactly.
+    """
 
     def short(values: Sequence[float]) -> list[float]:
         return [float(f"{value:.6g}") for value in values]
@@ -67,14 +72,14 @@ def _rounded(entry: Entry) -> Entry:
     measures = {
         name: m
         if m.kind == "structure"
-        else replace(m, values=short(m.values), interval=short(m.interval), reference=short(m.reference), reruns=())
+        else replace(m, values=short(m.values), interval=short(m.interval), yardstick=short(m.yardstick), reruns=())
         for name, m in entry.measures.items()
     }
     return replace(entry, measures=measures)
 
 
 def _kept(floor: Mapping, entries: Mapping) -> dict:
-    """The floor without entries that are gone."""
+    """The noise floor without the entries that the new baseline no longer has."""
     listed = {key: by for key, by in floor.get("entries", {}).items() if key in entries}
     return {**floor, **({"entries": listed} if listed or "entries" in floor else {})}
 

@@ -1,8 +1,9 @@
-"""The gate in a pytest session: ``--baseline FILE`` compares after the run and decides the exit code."""
+"""The gate in a pytest session: with ``--baseline FILE`` the run is compared and decides the exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,67 +19,65 @@ GATE: pytest.StashKey[Gate] = pytest.StashKey()
 
 
 class Gate:
-    """The baseline of a session, and what came of it.
+    """Compares the run of a session with a baseline.
 
     Args:
-        file: the baseline; folder: where ``gate.md`` goes, for a job summary.
+        file: the baseline.
+        folder: where ``gate.md`` is written, for the summary of a CI job.
         dedicated: the machine does nothing else.
+
+    Attributes:
+        messages: what the terminal shows at the end of the session.
     """
 
     def __init__(self, file: Path, folder: Path, dedicated: bool = False):
         self.file, self.folder, self.dedicated = file, folder, dedicated
         self.sections: Mapping[str, Section] = {}
-        self.told: list[str] = []  # for the terminal
+        self.messages: list[str] = []
 
     def open(self) -> None:
-        """Read the baseline before anything runs; a session without one ends here, in one line and with exit code 3."""
-        with self._refusing():
+        """Read the baseline before anything runs. Without one the session ends here, with exit code 3."""
+        with self._ending_session():
             self.sections = load(self.file)
 
     def check(self, run: Run | None) -> None:
-        """Before the first test: is there a baseline for this device?"""
+        """Check before the first test that there is a baseline for this device."""
         if run is not None:
-            with self._refusing():
+            with self._ending_session():
                 section_for(run, self.sections, self.file)
 
     def close(self, run: Run | None, reruns: Mapping[str, Callable[[], Measure]]) -> int:
-        """Compare, after measuring again what is suspicious or unsteady; the exit code."""
+        """Measure again what is suspicious or unsteady, compare, and return the exit code."""
         if run is None or not (run.records or run.failed):
-            self._tell(f"{self.file}: nothing was measured, so nothing holds")
+            self._report(f"{self.file}: nothing was measured, so nothing holds")
             return NOTHING
         section = section_for(run, self.sections, self.file)
         confirm(run, section, reruns, self.dedicated)
         found = compare(run, section, device=device_type(run), dedicated=self.dedicated)
         write_text(self.folder / "gate.md", found.markdown(self.file.as_posix()))
-        self.told = [part for part in (found.table(), found.summary(self.file.as_posix())) if part]
+        self.messages = [part for part in (found.table(), found.summary(self.file.as_posix())) if part]
         return found.code
 
-    def _tell(self, text: str) -> None:
-        self.told = [text]
+    def _report(self, text: str) -> None:
+        """Put one message on the terminal and into ``gate.md``."""
+        self.messages = [text]
         write_text(self.folder / "gate.md", f"# Baseline gate\n\n{text}\n")
 
-    def _refusing(self) -> _Refusing:
-        return _Refusing(self._tell)
-
-
-class _Refusing:
-    """Turns an error of the baseline into the end of the session, told in one line and in ``gate.md``."""
-
-    def __init__(self, tell: Callable[[str], None]):
-        self.tell = tell
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MeasureError):
-            self.tell(str(error))
-            if isinstance(error, NoBaseline):
-                pytest.exit(str(error), returncode=NO_BASELINE)
+    @contextlib.contextmanager
+    def _ending_session(self) -> Iterator[None]:
+        """End the session with one line, which is also in ``gate.md``, if the baseline cannot be used."""
+        try:
+            yield
+        except NoBaseline as error:
+            self._report(str(error))
+            pytest.exit(str(error), returncode=NO_BASELINE)
+        except MeasureError as error:
+            self._report(str(error))
             raise pytest.UsageError(str(error)) from error
 
 
 def confirm(run: Run, section: Section, reruns: Mapping[str, Callable[[], Measure]], dedicated: bool = False) -> None:
-    """Measure once more each time that is suspicious or unsteady; the run keeps the reruns beside the first."""
+    """Measure each suspicious or unsteady time once more. The run keeps the rerun beside the first measurement."""
     for finding in compare(run, section, dedicated=dedicated).of("inconclusive"):
         if finding.key in reruns:
             (at,) = (i for i, record in enumerate(run.records) if key_of(record) == finding.key)

@@ -1,4 +1,4 @@
-"""How far a measure may be from its baseline, and the noise floor that no tolerance may undercut."""
+"""How far a measure may be from its baseline. No tolerance may be smaller than the measured noise floor."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "timing": {"same": 0.30, "other": 0.30, "dedicated": 0.10},
 }
 RELATIVE: Mapping[str, float] = {"same": 0.001, "other": 0.02}
-"""Of the baseline's mean, for a quality metric that neither the defaults nor the file name."""
+"""Tolerance of a quality metric that neither the defaults nor the file name, as a share of the baseline's mean."""
 OF_INTERVAL: Mapping[str, float] = {"same": 0.01, "other": 0.1}
-"""Of the width of the baseline's interval, for one that has an interval and may well be 0 (KID): the larger counts."""
+"""The same as a share of the width of its interval, for a metric that has one; the larger counts.
+
+The value of such a metric may be close to 0, where a share of the mean would allow nothing."""
 WHERE = ("same", "other", "dedicated")
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Tolerances in force, and the floor that was measured.
+    """The tolerances in force, and the noise floor that was measured.
 
     Attributes:
-        metrics: {metric, or ``timing``: {``same`` machine, ``other`` machine, ``dedicated``: tolerance}}, in units of
-            the metric; for timings the factor above 1.
-        overrides: the same for some entries: {"entries": pattern, "metric": ..., "same": ..., "other": ...}; the last
-            that matches counts.
-        floor: {metric: {"same": ..., "other": ...}}, the largest difference of unchanged code over all entries that
-            are not listed by themselves under ``entries``: {entry: {metric: {...}}}.
+        metrics: {metric or "timing": {"same": ..., "other": ..., "dedicated": ...}}: the tolerance on the machine of
+            the baseline, on another one, and on one that does nothing else. In units of the metric; for timings, 0.3
+            allows a factor of 1.3.
+        overrides: tolerances of some entries: {"entries": pattern, "metric": ..., "same": ..., "other": ...}. Where
+            several match, the last one counts.
+        floor: {metric: {"same": ..., "other": ...}}: the largest difference that unchanged code showed. Noisy entries
+            are left out of it and have their own under ``entries``: {entry: {metric: {...}}}.
     """
 
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -41,15 +44,15 @@ class Tolerances:
 
     @classmethod
     def read(cls, text: Mapping, floor: Mapping) -> Tolerances:
-        """The tolerances as a section of a baseline file holds them, unchecked."""
+        """The tolerances of a section of a baseline file, unchecked."""
         return cls({k: v for k, v in text.items() if k != "overrides"}, tuple(text.get("overrides", ())), floor)
 
     @classmethod
     def checked(cls, text: Mapping, floor: Mapping, file: Path) -> Tolerances:
-        """The tolerances of a section, for use.
+        """The tolerances of a section of a baseline file.
 
         Raises:
-            MeasureError: not a number from 0, a name that means nothing, or a tolerance below the floor.
+            MeasureError: a tolerance that is no number from 0, has an unknown name, or is below the floor.
         """
         made = cls.read(text, floor)
         for name, values in made.metrics.items():
@@ -64,7 +67,10 @@ class Tolerances:
         return made
 
     def named(self, key: str, metric: str, where: str) -> float | None:
-        """The tolerance for a metric of an entry, None where nothing names it. ``key`` "" means entries in general."""
+        """The tolerance that defaults, file or overrides give a metric of an entry, None where none does.
+
+        A ``key`` of "" asks for entries in general, which no override names.
+        """
         found = {**DEFAULTS.get(metric, {}), **self.metrics.get(metric, {})}
         for override in self.overrides:
             if key and override["metric"] == metric and fnmatchcase(key, override["entries"]):
@@ -75,7 +81,7 @@ class Tolerances:
         """The tolerance for a measure of an entry; ``where`` is ``same``, ``other`` or ``dedicated``."""
         timing = measure.kind == "timing"
         if where == "dedicated" and not timing:
-            where = "same"  # a quiet machine rounds no better
+            where = "same"  # that nothing else runs on a machine does not change how it rounds
         named = self.named(key, "timing" if timing else name, where)
         if named is not None:
             return named
@@ -87,27 +93,27 @@ class Tolerances:
         )
 
     def below_floor(self) -> list[str]:
-        """Each tolerance that unchanged code would break, in words, with what to write instead."""
+        """One message per tolerance that unchanged code would break, with what to write instead."""
         entries = self.floor.get("entries", {})
         general = [("", metric, values) for metric, values in self.floor.items() if metric != "entries"]
         listed = [(key, metric, values) for key, by in entries.items() for metric, values in by.items()]
-        said = []
+        messages = []
         for key, metric, values in general + listed:
             for where in ("same", "other"):
                 floor, tolerance = values.get(where), self.named(key, metric, where)
                 if floor is None or tolerance is None or tolerance >= floor:
                     continue
                 override = f'{{"entries": "{key or "*"}", "metric": "{metric}", "{where}": {_above(floor):g}}}'
-                said.append(
+                messages.append(
                     f"tolerance {tolerance:g} for {metric} ({where} machine) is below the noise floor {floor:.3g} "
                     f"measured {f'at {key}' if key else 'over all entries'}: raise it, for example "
                     f"with {override} under tolerances.overrides"
                 )
-        return said
+        return messages
 
 
 def _above(floor: float) -> float:
-    """The floor with half of it on top, rounded up to two digits."""
+    """1.5 times the floor, rounded up to two digits."""
     unit = 10 ** (math.floor(math.log10(1.5 * floor)) - 1)
     return math.ceil(1.5 * floor / unit) * unit
 

@@ -1,9 +1,9 @@
-"""What the C library does with memory that is freed, as part of the measuring instrument.
+"""What the C library does with freed memory, which is part of the measuring instrument.
 
-By default glibc gives large blocks back to the system at once, and every iteration takes page faults for the same
-memory again: in a batch of DIP fits a quarter of the time, in a loop over small tensors next to none, and anything
-between as the heap happens to lie. A process that measures keeps what it frees; :class:`~.memory.PeakMemory` gives it
-back where a stage begins.
+By default glibc returns large blocks to the system at once, and every iteration then takes page faults to get the same
+memory again. This cost a quarter of the time where a batch of networks was fitted, next to nothing in a loop over small
+tensors, and anything in between depending on how the heap was laid out. A process that measures therefore keeps what it
+frees; :class:`~.memory.PeakMemory` returns it to the system when a stage begins.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ _kept = False
 
 
 def keep_freed() -> None:
-    """From now on this process keeps memory that it frees. For programs, not for libraries: it is the whole process's.
+    """Make this process keep the memory that it frees.
 
-    Nothing happens without glibc, or where the environment has chosen (see mallopt(3)).
+    To be called by programs, not by libraries, since it changes the whole process. It does nothing without glibc, or
+    where an environment variable already says what to do (see mallopt(3)).
     """
     global _kept
     if not _kept and sys.platform == "linux" and not any(name in os.environ for name in CHOSEN):
@@ -31,7 +32,7 @@ def keep_freed() -> None:
 
 
 def give_back() -> None:
-    """Return what is free to the system, where the C library can."""
+    """Return free memory to the system, where the C library can."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

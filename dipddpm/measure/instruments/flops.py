@@ -1,8 +1,8 @@
-"""Floating-point operations of a piece of work, counted while it runs, for what the arithmetic is mostly made of.
+"""Floating-point operations of a piece of work, counted while it runs.
 
-torch's own counter looks up convolutions, matrix products and attention by their shapes. Two things it gets wrong here:
-it multiplies the weights' gradient of a grouped convolution by the number of groups, and it does not know attention on
-a CPU. Everything else (norms, activations, sums) counts as nothing, as is the custom.
+torch's own counter looks up convolutions, matrix products and attention by their shapes. It gets two things wrong,
+which are corrected here: it multiplies the weights' gradient of a grouped convolution by the number of groups, and it
+does not know attention on a CPU. Everything else (norms, activations, sums) counts as zero, as is the custom.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ Shape = Sequence[int]
 
 
 def flops_by_operator(work: Callable[[], object]) -> dict[str, int]:
-    """FLOPs of one execution of ``work``, gradients included, as {"aten::convolution": ...}: two a multiply-add."""
+    """FLOPs of one execution of ``work``, gradients included, as {"aten::convolution": ...}.
+
+    A multiply-add counts as two. Only shapes are looked at, so that networks on the ``meta`` device are counted too,
+    without memory or arithmetic.
+    """
     with FlopCounterMode(display=False, custom_mapping=_CORRECTED) as counter:
         work()
     counted = counter.get_flop_counts().get("Global", {})
@@ -26,7 +30,7 @@ def flops_by_operator(work: Callable[[], object]) -> dict[str, int]:
 
 
 def flops(work: Callable[[], object]) -> int:
-    """The same, summed."""
+    """FLOPs of one execution of ``work``: the sum over its operators."""
     return sum(flops_by_operator(work).values())
 
 
@@ -35,7 +39,7 @@ def _convolution_backward(
     _dilation: object, transposed: bool, _output_padding: object, _groups: int, output_mask: Sequence[bool],
     out_shape: object = None,
 ) -> int:  # fmt: skip
-    """The gradients of input and weights are as many products as the convolution itself."""
+    """The gradient of the input and that of the weights each take as many products as the convolution itself."""
     forward = 2 * prod(x_shape if transposed else grad_shape) * prod(w_shape[1:])
     return forward * sum(output_mask[:2])
 

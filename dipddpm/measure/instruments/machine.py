@@ -1,4 +1,4 @@
-"""What a result was measured on. Never the clock frequency, which changes by the second."""
+"""What a result was measured on. The clock frequency is left out, since it changes by the second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dipddpm.measure.instruments import allocator
 
 @cache
 def machine() -> dict:
-    """CPU, threads, memory, accelerator and the software under the numbers, with a short ``id`` of all of it."""
+    """CPU, threads, memory, accelerator and software versions, with a short ``id`` that is a hash of all of them."""
     found: dict[str, object] = {
         "cpu": _cpu_model(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
@@ -45,12 +45,12 @@ def _cpu_model() -> str:
 
 
 def _blas() -> str:
-    """The library of the matrix products, that of the convolutions, and the instructions they may use: they round."""
-    told = torch.__config__.show()
+    """The libraries of matrix products and convolutions, and the instructions they use: these decide the rounding."""
+    config = torch.__config__.show()
     patterns = (
         r"BLAS_INFO=(\w+)", r"Math Kernel Library Version ([\w.-]+)", r"(MKL-DNN v[\w.]+)", r"capability usage: (\w+)",
     )  # fmt: skip
-    found = [re.search(pattern, told) for pattern in patterns]
+    found = [re.search(pattern, config) for pattern in patterns]
     return ", ".join(match[1] for match in found if match) or "unknown"
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of a stage: what it added on top of what was there when it began."""
+"""Peak memory of a stage: the bytes it added on top of what was allocated when it began."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 class PeakMemory:
     """``with PeakMemory() as peak: ...`` and then ``peak.added``, in bytes.
 
-    On a GPU the allocator's peak; else resident memory, from the kernel's own high-water mark where Linux lets it be
-    reset, and otherwise from a thread that looks a hundred times a second.
+    On a GPU this is the peak of torch's allocator. On a CPU it is resident memory: the kernel's own high-water mark
+    where Linux allows it to be reset, and otherwise the largest value that a thread saw, looking a hundred times per
+    second.
     """
 
     added: int
@@ -32,7 +33,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
             return self
-        give_back()  # what the C library keeps after a free is resident and would be used without a trace
+        give_back()  # memory that the C library kept after a free is resident already, so that its use would go unseen
         self._before = self._seen = psutil.Process().memory_info().rss
         try:
             CLEAR_REFS.write_text("5")  # resets VmHWM to the present size: see proc(5)

@@ -1,4 +1,4 @@
-"""Where the time of a piece of work goes, operator by operator."""
+"""Which operators a piece of work spends its time in."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from torch.profiler import ProfilerActivity, profile
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator over one execution: its calls, its own seconds, their share of all operators', and its FLOPs.
+    """One operator over one execution of the work.
 
-    ``flops`` is None where they are not known. An operator whose FLOPs are known owns what it calls: a convolution is
-    one row, whichever kernel did it and whatever it copied on the way.
+    Attributes:
+        calls: how often it was called.
+        seconds: its own time, without that of the operators it called. An operator whose FLOPs are known includes those
+            it called: a convolution is one row, whichever kernel computed it and whatever it copied for that.
+        share: its seconds over those of all operators.
+        flops: None where they are not known.
     """
 
     name: str
@@ -32,13 +36,13 @@ class Operator:
 
 
 def operators(work: Callable[[], object], device: torch.device | str, flops: Mapping[str, int]) -> list[Operator]:
-    """Every operator of one execution of ``work``, the dearest first; on a GPU the seconds of its kernels.
+    """Every operator of one execution of ``work``, the slowest first. On a GPU, seconds are those of its kernels.
 
     Args:
         flops: of the same work, by operator, from :func:`dipddpm.measure.instruments.flops.flops_by_operator`.
     """
     cuda = torch.device(device).type == "cuda"
-    work()  # start-up is no part of it
+    work()  # the first call also allocates memory and loads kernels, which is not profiled
     with quiet(), profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as profiled:
         work()
         if cuda:
@@ -69,7 +73,7 @@ def _parents(event: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing on stderr: the profiler's C++ part writes there past Python, and nobody can act on what it says."""
+    """Silence stderr, where the C++ part of the profiler writes messages that nobody can act on."""
     sys.stderr.flush()
     try:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -1,7 +1,8 @@
-"""Time as a ratio to a reference workload that runs beside the measured one: what can be compared across machines.
+"""Time as a ratio to a yardstick workload, so that times can be compared across days and machines.
 
-A B A B: the work and the reference take turns, so that whatever slows the machine down slows both, and each ratio is of
-neighbours. Judging two sets of ratios is here too, so that a live session and two files get the same answer.
+The measured work and the yardstick take turns (A B A B). Whatever slows the machine down then slows both, and each
+ratio is made of two executions that follow each other. The judgement on two sets of ratios is here too, so that a live
+session and two files get the same answer.
 """
 
 from __future__ import annotations
@@ -18,21 +19,24 @@ import torch.nn.functional as F
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.record import Measure
 
-UNIT = "x reference"
-PAIRS = 11  # with 9, two pairs that were disturbed already widen the interval by as much as they were
+UNIT = "x yardstick"
+PAIRS = 11  # with 9, two disturbed pairs already widen the interval by as much as they were disturbed
 LEAST_PAIRS = 7
-STEADY = 0.10  # largest spread of the reference with which a ratio means something
-STEADY_RATIOS = 0.20  # and of the ratios: beyond it, what disturbed some pairs hides what is looked for
+STEADY = 0.10  # largest spread of the yardstick's seconds: on a machine less steady than that a ratio says nothing
+STEADY_RATIOS = 0.20  # largest spread of the ratios: beyond it the disturbed pairs hide a slowdown
 ATTEMPTS = 3
-BATCH_SECONDS = 0.12  # of the work and of the reference in each pair
+BATCH_SECONDS = 0.12  # how long the work, and the yardstick, last in each pair
 RESAMPLES = 2_000
 
 Judgement = Literal["holds", "improved", "slower", "suspicious", "unsteady"]
 
 
 @cache
-def reference_work(device: str) -> Callable[[], object]:
-    """A 3x3 convolution and a matrix product of a fixed size, about as intense as a small U-Net: 1.5 GFLOP."""
+def yardstick_work(device: str) -> Callable[[], object]:
+    """The yardstick workload: a 3x3 convolution and a matrix product of a fixed size, 1.5 GFLOP.
+
+    It needs about as many operations per byte as a small convolutional network does.
+    """
     x = torch.randn(16, 64, 32, 32, device=device).to(memory_format=torch.channels_last)
     w = torch.randn(64, 64, 3, 3, device=device).to(memory_format=torch.channels_last)
     a = torch.randn(512, 512, device=device)
@@ -47,18 +51,19 @@ def reference_work(device: str) -> Callable[[], object]:
 
 def paired(
     work: Callable[[], object],
-    reference: Callable[[], object],
+    yardstick: Callable[[], object],
     *,
     pairs: int = PAIRS,
     seconds: float = BATCH_SECONDS,
     clock: Callable[[], float] = synchronised,
 ) -> tuple[list[float], list[float]]:
-    """Time ``work`` against ``reference``, in turns, after a warm-up of both.
+    """Time ``work`` against ``yardstick``, in turns, after a warm-up of both.
 
-    Each is repeated to last about ``seconds``, so that the two last alike; the numbers are of one execution.
+    Each is repeated until it lasts about ``seconds``, so that both last equally long.
 
     Returns:
-        ratios (work over reference), and seconds of the reference, one a pair.
+        one ratio per pair (seconds of one execution of the work over those of one of the yardstick), and the seconds of
+        the yardstick, also one per pair.
     """
 
     def timed(what: Callable[[], object], loops: int) -> float:
@@ -68,30 +73,30 @@ def paired(
         return (clock() - started) / loops
 
     def loops_for(what: Callable[[], object], target: float) -> int:
-        timed(what, 1)  # start-up: memory, kernels, caches
+        timed(what, 1)  # the first call also allocates memory, loads kernels and fills caches
         return max(1, math.ceil(target / max(timed(what, 1), 1e-9)))
 
     of_work = loops_for(work, seconds)
-    of_reference = loops_for(reference, max(seconds, timed(work, of_work) * of_work))
-    ratios, references = [], []
+    of_yardstick = loops_for(yardstick, max(seconds, timed(work, of_work) * of_work))
+    ratios, yardsticks = [], []
     for _ in range(pairs):
-        a, b = timed(work, of_work), timed(reference, of_reference)
+        a, b = timed(work, of_work), timed(yardstick, of_yardstick)
         ratios.append(a / b)
-        references.append(b)
-    return ratios, references
+        yardsticks.append(b)
+    return ratios, yardsticks
 
 
 def measured(
     work: Callable[[], object], device: torch.device | str, *, clock: Callable[[], float] = synchronised
 ) -> Measure:
-    """The time of ``work`` in units of the reference; measured again, up to three times, until the reference is steady.
+    """The time of ``work`` in units of the yardstick, measured up to three times until the machine is steady.
 
-    If it never is, the steadiest attempt is returned, and :func:`steady` says that it is none.
+    If the machine never is, the steadiest attempt is returned; :func:`steady` is then false for it.
     """
     attempts: list[Measure] = []
     while len(attempts) < ATTEMPTS and not (attempts and steady(attempts[-1])):
-        ratios, seconds = paired(work, reference_work(str(device)), clock=clock)
-        attempts.append(Measure(UNIT, False, "timing", ratios, reference=seconds))
+        ratios, seconds = paired(work, yardstick_work(str(device)), clock=clock)
+        attempts.append(Measure(UNIT, False, "timing", ratios, yardstick=seconds))
     return min(attempts, key=unrest)
 
 
@@ -104,25 +109,31 @@ def spread(values: Sequence[float]) -> float:
 
 
 def unrest(measure: Measure) -> float:
-    """How unsteady the machine was, in units of what is allowed: the reference, or the ratios to it."""
-    return max(spread(measure.reference) / STEADY, spread(measure.values) / STEADY_RATIOS)
+    """How unsteady the machine was: the larger of two spreads, each over what is allowed.
+
+    The spreads are those of the yardstick and of the ratios. Up to 1 is steady enough.
+    """
+    return max(spread(measure.yardstick) / STEADY, spread(measure.values) / STEADY_RATIOS)
 
 
 def steady(measure: Measure) -> bool:
-    """Enough pairs, on a machine that kept its pace."""
+    """There are enough pairs, and the machine kept its pace while they were measured."""
     return len(measure.values) >= LEAST_PAIRS and unrest(measure) <= 1
 
 
 def restlessness(measure: Measure) -> str:
-    """What varied by how much, in words."""
+    """A message on what varied, and by how much."""
     return (
-        f"the reference workload varied by {spread(measure.reference):.0%} (at most {STEADY:.0%}) and the ratios to it "
+        f"the yardstick workload varied by {spread(measure.yardstick):.0%} (at most {STEADY:.0%}) and the ratios to it "
         f"by {spread(measure.values):.0%} (at most {STEADY_RATIOS:.0%}): busy machine"
     )
 
 
 def median_ratio(now: Sequence[float], before: Sequence[float]) -> tuple[float, float, float]:
-    """median(now) / median(before) and its bootstrap bounds (both resampled), one-sided at 95 %; always the same."""
+    """median(now) / median(before), and its lower and upper bootstrap bound, each one-sided at 95 %.
+
+    Both sides are resampled. The draws are seeded: the same values give the same bounds.
+    """
     rng = np.random.default_rng(0)
 
     def medians(values: Sequence[float]) -> np.ndarray:
@@ -136,25 +147,25 @@ def median_ratio(now: Sequence[float], before: Sequence[float]) -> tuple[float, 
 def judge(before: Measure, now: Measure, gain: float) -> tuple[Judgement, str]:
     """Is ``now`` slower than ``before`` by more than the factor 1 + gain?
 
-    The measurement and its reruns are looked at in turn, unsteady ones left out. One that is not slower settles it:
-    ``holds`` or ``improved``. Two that are make it ``slower``. One alone is ``suspicious`` (a rerun has to confirm it),
-    and where none was steady, it is ``unsteady``.
+    The measurement and its reruns are judged in turn; unsteady ones are skipped. The first one that is not slower
+    decides: ``holds`` or ``improved``. Two that are slower make it ``slower``. A single slower one is ``suspicious``,
+    since a rerun has to confirm it. Where none was steady, the judgement is ``unsteady``.
 
     Returns:
-        the judgement, and the numbers it rests on, in words.
+        the judgement, and a message with the numbers it rests on.
     """
     attempts: Sequence[Measure] = [now, *now.reruns]
-    slower, told = 0, ""
+    slower, numbers = 0, ""
     for attempt in attempts:
         if not steady(attempt):
             continue
         ratio, low, high = median_ratio(attempt.values, before.values)
-        told = f"{ratio:.2f} x the baseline's time [{low:.2f}, {high:.2f}], allowed {1 + gain:.2f}"
+        numbers = f"{ratio:.2f} x the baseline's time [{low:.2f}, {high:.2f}], allowed {1 + gain:.2f}"
         if low <= 1 + gain:
-            return ("improved" if high < 1 / (1 + gain) else "holds"), told
+            return ("improved" if high < 1 / (1 + gain) else "holds"), numbers
         slower += 1
         if slower == 2:
-            return "slower", f"{told}, confirmed by a rerun"
+            return "slower", f"{numbers}, confirmed by a rerun"
     if slower:
-        return "suspicious", f"{told}, not confirmed by a rerun"
+        return "suspicious", f"{numbers}, not confirmed by a rerun"
     return "unsteady", restlessness(min(attempts, key=unrest))

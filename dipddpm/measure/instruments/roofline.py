@@ -1,4 +1,4 @@
-"""What a machine can do: the rate of large convolutions and matrix products, to hold an achieved rate against."""
+"""The highest rate that a machine reaches on large convolutions and matrix products: the limit of any other work."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def repeated(work: Callable[[], object], seconds: float = 0.5, least: int = 3, w
 def convolution_rate(device: str, dtype: torch.dtype) -> float:
     """FLOP/s of a 3x3 convolution that is big enough to be limited by arithmetic.
 
-    The best of several executions: a limit is what the machine reached, not what it reached on average. Two operations
-    a multiply-accumulate, as everywhere here.
+    The fastest of several executions counts, because a limit is the best that the machine did. A multiply-add counts as
+    two operations, as everywhere here.
     """
     images, channels, px = (256, 256, 64) if torch.device(device).type == "cuda" else (16, 64, 32)
     x = torch.randn(images, channels, px, px, device=device, dtype=dtype).to(memory_format=torch.channels_last)
@@ -39,7 +39,7 @@ def convolution_rate(device: str, dtype: torch.dtype) -> float:
 
 @cache
 def product_rate(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of a matrix product, measured likewise."""
+    """FLOP/s of a large matrix product, measured in the same way."""
     side = 8192 if torch.device(device).type == "cuda" else 1024
     a = torch.randn(side, side, device=device, dtype=dtype)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""A clock that tells the truth on a GPU: it waits for the queued work before it reads the time."""
+"""A clock that waits for the work queued on a GPU before it reads the time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a run: what the leaderboard says, to be seen. One file a figure; the same run gives the same bytes."""
+"""Figures of a run. Each is one file as PNG and as SVG, and the same run gives the same bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dipddpm.measure.record import Run
-from dipddpm.report.contrast import samples
+from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.figures import (
     against_budget,
     against_duration,
@@ -25,7 +25,7 @@ from dipddpm.report.training_curves import CURVES, curves
 
 __all__ = ["draw", "pareto_front", "picture_grid"]
 
-CHARTS = {  # name: (suite that it draws, how)
+CHARTS = {  # {name of the file: (suite whose samples it shows, function that draws it)}
     "quality-against-nfe": ("restoration", against_budget.chart),
     "quality-against-seconds": ("restoration", against_seconds.chart),
     "quality-against-duration": ("restoration", against_duration.chart),
@@ -33,10 +33,18 @@ CHARTS = {  # name: (suite that it draws, how)
 }
 
 
-def draw(run: Run, folder: Path) -> list[Path]:
-    """Every chart that the run has the data for, ``<name>-<group>`` as PNG and SVG in ``folder``; paths of the PNGs."""
-    every = [s for s in samples(run.records) if run.primary in s.values]
-    every = [s for s in every if np.isfinite(s.values[run.primary]).all()]  # one that diverged has no place
+def draw(run: Run, folder: Path, comparisons: Comparisons | None = None) -> list[Path]:
+    """Draw every chart that the run has the data for, as ``<name>-<group>`` in PNG and SVG.
+
+    Args:
+        comparisons: of the run, where they are needed elsewhere too: what was computed once is not computed again.
+
+    Returns:
+        the paths of the PNG files.
+    """
+    comparisons = comparisons or Comparisons(run)
+    every = [s for s in comparisons.samples if run.primary in s.values]
+    every = [s for s in every if np.isfinite(s.values[run.primary]).all()]  # an arm that diverged cannot be drawn
     made = []
     with style():
         for group in dict.fromkeys(sample.record.group for sample in every):

@@ -1,4 +1,4 @@
-"""Quality against the budget: controls, bounds, and of each architecture the longest and the best treatment."""
+"""Quality against the budget: controls, bounds, and the longest and the best treatment of each architecture."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from dipddpm.report.figures.canvas import (
     words,
 )
 
-TOGETHER = 3  # architectures that one panel holds
-ALONE = " alone"  # how an arm is named at budget 0
+TOGETHER = 3  # as many architectures fit into one panel
+ALONE = " alone"  # the name of an arm at budget 0 ends like this
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Line:
     """One arm over its budgets, and how it is drawn.
 
     Attributes:
-        points: {budget: sample}, ascending.
+        points: {budget: sample}, by rising budget.
+        heading, label: its place in the legend.
     """
 
     points: dict[int, Sample]
@@ -53,17 +54,20 @@ class Line:
 
     @property
     def last(self) -> Sample:
-        """At its largest budget: what is said of the arm is said there, since budget 0 is but its start."""
+        """The sample at the largest budget. It describes the arm: at budget 0 there is only the arm's start."""
         return self.points[max(self.points)]
 
     @property
     def record(self) -> Record:
-        """Of the same."""
+        """The record at the largest budget."""
         return self.last.record
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
-    """One panel; with many architectures one each, the controls thin behind it. None where nothing has a budget."""
+    """Draw all arms into one panel, or with many architectures each into its own, with the controls as thin lines.
+
+    None where no arm has a budget.
+    """
     arms = _arms(samples)
     controls = _coloured([a for a in arms if a.record.role == "control"])
     treated = [a for a in arms if a.record.role == "treatment"]
@@ -79,11 +83,11 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
             panels[""] += _longest_and_best(durations, primary, i)
     else:
         panels["controls"] = [*controls, *_dashed([a for a in bounds if not architecture(a.last)])]
-        # Variants of one architecture (``name:variant``) share a panel.
+        # Variants of one architecture, which are named ``name:variant``, share a panel.
         for base in dict.fromkeys(name.partition(":")[0] for name in names):
             variants = [name for name in names if name.partition(":")[0] == base]
             lines = _dashed([a for a in bounds if architecture(a.last) in ("", *variants)])
-            notes = []
+            notes = []  # which duration is the best one of each variant
             for i, name in enumerate(variants):
                 variant = name.partition(":")[2]
                 durations = [a for a in treated if architecture(a.last) == name]
@@ -113,7 +117,8 @@ def _coloured(arms: Sequence[Line]) -> list[Line]:
 
 def _dashed(arms: Sequence[Line]) -> list[Line]:
     lines = []
-    arms = sorted(arms, key=lambda a: architecture(a.last))  # those of no architecture look the same in every panel
+    # Bounds without an architecture come first, so that they look the same in every panel.
+    arms = sorted(arms, key=lambda a: architecture(a.last))
     for arm, marker in zip(arms, ("", "x", "+", *"1234" * len(arms)), strict=False):
         look = {"color": GREY, "linestyle": "dashed", "marker": marker}
         lines.append(Line(arm.points, "bounds, saw the target", words(arm.record.arm), look))
@@ -121,8 +126,8 @@ def _dashed(arms: Sequence[Line]) -> list[Line]:
 
 
 def _longest_and_best(durations: Sequence[Line], primary: str, place: int, name: str = "") -> list[Line]:
-    """The longest duration (filled, solid), then the one with the best mean (hollow, dashed) if that is another."""
-    longest = max([a for a in durations if a.last.plain] or durations, key=lambda a: iterations(a.last))
+    """The longest duration (filled, solid), and the one with the best mean (hollow, dashed) if that is another one."""
+    longest = max([a for a in durations if a.last.on_duration_curve] or durations, key=lambda a: iterations(a.last))
     winner = best([best([s for s in a.points.values() if s.record.budget], primary) for a in durations], primary)
     top = next(a for a in durations if a.record.arm == winner.record.arm)
     filled = {"color": WARM[place % len(WARM)], "marker": WARM_MARKERS[place % len(WARM_MARKERS)]}
@@ -141,16 +146,16 @@ def _drawn(panels: dict[str, list[Line]], controls: list[Line], samples: Sequenc
     figure = sheet(3.7 if single else 1.85 * down + 1.2, title)
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     budgets = sorted({b for lines in [controls, *panels.values()] for line in lines for b in line.points})
-    label = ("network evaluations an image (NFE)" if single else "NFE") + "; 0: start alone" * (budgets[0] == 0)
+    label = ("network evaluations per image (NFE)" if single else "NFE") + "; 0: start alone" * (budgets[0] == 0)
     shown: list[Estimate] = []
     for place, (axes, (name, lines)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
-        if place:  # the first panel has the controls with their intervals
+        if place:  # the first panel shows the controls with their intervals
             for line in controls:
                 means = [mean(s, primary) for s in line.points.values()]
                 axes.plot(list(line.points), means, **line.look | {"marker": "", "linewidth": 0.6, "zorder": 1})
         for i, line in enumerate(lines):
             shown += intervals(axes, line.points, primary, line.look, (i, len(lines)), room=14 if single else 8)
-        # Linear below 1: a logarithm has no room for budget 0.
+        # The axis is linear below 1, because budget 0 has no logarithm.
         axes.set_xscale("symlog", base=2, linthresh=1, linscale=1)
         axes.set_xlim(-0.35 if budgets[0] == 0 else budgets[0] / 1.3, budgets[-1] * 1.25)
         axes.set_title(name, loc="left", fontsize=8)

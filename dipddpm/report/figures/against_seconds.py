@@ -1,4 +1,4 @@
-"""Quality against total seconds: every arm at every budget, and the front of those that nothing beats."""
+"""Quality against total seconds: every arm at every budget, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dipddpm.report.figures.canvas import (
     words,
 )
 
-ROLES = {  # role: (as the legend has it, colour, marker); drawn in this order
+ROLES = {  # {role: (label, colour, marker)}, in the order in which they are drawn
     "bound": ("bound, saw the target", GREY, "x"),
     "ablation": ("ablation", WARM[2], "v"),
     "part": ("prior alone", WARM[1], "^"),
@@ -37,7 +37,7 @@ ROLES = {  # role: (as the legend has it, colour, marker); drawn in this order
 
 
 def pareto_front(costs: Sequence[float], values: Sequence[float], higher_is_better: bool = True) -> list[int]:
-    """Which of n points no other one beats by being no dearer and no worse, and better in one of the two.
+    """The points that no other point beats. One beats another if it is no dearer and no worse, and not equal to it.
 
     Of equal points the first is kept.
 
@@ -57,9 +57,9 @@ def pareto_front(costs: Sequence[float], values: Sequence[float], higher_is_bett
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
-    """A point an arm and budget, coloured by role; the front is numbered and holds honest arms alone.
+    """Draw one point per arm and budget, coloured by role. The front is numbered; arms with a leak are not on it.
 
-    None where nothing costs anything.
+    None where no arm has a cost.
     """
     if not any(s.cost > 0 for s in samples):
         return None
@@ -68,13 +68,13 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     honest = [i for i, s in enumerate(samples) if s.record.leak == "none"]
     front = pareto_front([points[i][0] for i in honest], [points[i][1] for i in honest], higher)
     front = [honest[i] for i in front]
-    # Neighbours on the front that are one arm at several budgets share a number.
+    # Budgets of one arm that follow each other on the front share a number.
     runs = [list(run) for _, run in groupby(range(len(front)), key=lambda k: samples[front[k]].record.arm)]
 
     height = max(3.7, 0.165 * (len(runs) + len(ROLES) + 3) + 0.6)
     figure = sheet(height, f"{headline(samples, primary)} against total seconds")
     axes = figure.subplots()
-    axes.set_xlabel("seconds an image, all stages")
+    axes.set_xlabel("seconds per image, all stages")
     axes.set_ylabel(unit_label(samples, primary))
     axes.grid(axis="y")
     roles: list[Artist] = []
@@ -90,15 +90,9 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     axes.set_ylim(min(values) - below * span, max(values) + above * span)
     listed: list[Artist] = []
     if front:
-        x, y = np.array([points[i] for i in front]).T
-        axes.step([*x, dearest], [*y, y[-1]], where="post", color="black", linewidth=0.9, zorder=1.5)
-        axes.plot(x, y, "o", markersize=8, markerfacecolor="none", color="black")
+        _line(axes, [points[i] for i in front], dearest)
         for number, run in enumerate(runs, 1):
-            first, *more = [samples[front[k]] for k in run]
-            _, color, marker = ROLES[first.record.role]
-            budgets = ", ".join(str(s.record.budget) for s in (first, *more) if s.record.budget)
-            label = f"{number}  {words(first.record.arm)}" + (f" at {budgets} NFE" if budgets else "")
-            listed.append(Line2D([], [], color=color, marker=marker, linestyle="none", label=label))
+            listed.append(_entry(number, [samples[front[k]] for k in run]))
     legend_right(figure, {"role": roles[::-1], "Pareto front": listed})
     _ticks(axes)
     if front:
@@ -107,11 +101,27 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     return figure
 
 
-def _scale(axes: Axes, samples: Sequence[Sample]) -> float:
-    """The x axis, logarithmic; its right end.
+def _line(axes: Axes, front: Sequence[tuple], right: float) -> None:
+    """Draw the front as steps up to the right end of the axis, its members as circles."""
+    x, y = np.array(front).T
+    axes.step([*x, right], [*y, y[-1]], where="post", color="black", linewidth=0.9, zorder=1.5)
+    axes.plot(x, y, "o", markersize=8, markerfacecolor="none", color="black")
 
-    What is cheaper than the cheapest evaluation is as good as free: below that the axis is linear and has a 0, where a
-    logarithm would spend most of its length.
+
+def _entry(number: int, members: Sequence[Sample]) -> Artist:
+    """The entry of the legend for an arm on the front, with its budgets there."""
+    first = members[0].record
+    _, color, marker = ROLES[first.role]
+    budgets = ", ".join(str(s.record.budget) for s in members if s.record.budget)
+    label = f"{number}  {words(first.arm)}" + (f" at {budgets} NFE" if budgets else "")
+    return Line2D([], [], color=color, marker=marker, linestyle="none", label=label)
+
+
+def _scale(axes: Axes, samples: Sequence[Sample]) -> float:
+    """Scale the x axis, and return its right end.
+
+    The axis is logarithmic, and linear with a 0 below the cheapest arm that has a budget. Arms without one cost
+    microseconds, and a logarithm would spend most of its length on them.
     """
     costs = [s.cost for s in samples]
     paid = [s.cost for s in samples if s.cost > 0 and s.record.budget] or [cost for cost in costs if cost > 0]
@@ -134,14 +144,15 @@ def _ticks(axes: Axes) -> None:
 
 
 def _number(axes: Axes, front: Sequence[tuple], at: Sequence[int], others: Sequence[tuple], upwards: bool) -> None:
-    """Write 1, 2, ... beside the members ``at`` of a front, on its empty side, each at the nearest place that is clear.
+    """Write 1, 2, ... beside the members ``at`` of a front, on its empty side.
 
-    Clear of the front, of ``others``, of each other, and inside the axes.
+    Each number takes the nearest place inside the axes where it overlaps neither the front, nor ``others``, nor another
+    number.
     """
     sign = np.array([1, 1 if upwards else -1])
 
     def place(points: Sequence[tuple]) -> np.ndarray:
-        """In typographic points, the empty side upwards: there the front rises to the right."""
+        """Positions in typographic points, flipped so that the empty side of the front lies upwards."""
         return axes.transData.transform(np.reshape(points, (-1, 2))) * sign * 72 / DPI
 
     members = place(front)

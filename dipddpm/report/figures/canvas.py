@@ -1,4 +1,4 @@
-"""What the figures share: style, colours, words, intervals, ticks, legends, files."""
+"""What all figures share: style, colours, labels, intervals, ticks, legends and files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from dipddpm.measure.files import write_atomically
-from dipddpm.measure.statistics import Estimate, mean_interval
+from dipddpm.measure.statistics import Estimate
 from dipddpm.report.contrast import Sample
 
 DPI, WIDTH = 150, 7.0
-# Okabe and Ito (2008), told apart by the colour-blind. Warm: treatments; cold: controls.
+# Okabe and Ito (2008): colours that colour-blind readers can tell apart. Warm ones are for treatments, cold for
+# controls.
 WARM = ("#D55E00", "#E69F00", "#CC79A7")
 COLD = ("#0072B2", "#56B4E9", "#009E73", "#000000")
 GREY = "#777777"
-# Coprime to the number of colours, so that a pair of the two returns late.
+# The numbers of markers are coprime to those of colours, so that a pair of colour and marker repeats late.
 WARM_MARKERS, COLD_MARKERS = ("o", "^", "v", "<", ">", "h", "p"), ("s", "D", "X", "P", "d")
 
 Look = dict[str, Any]
@@ -50,17 +51,17 @@ _STYLE = {
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.4,
     "lines.markersize": 5,
-    "svg.hashsalt": "dipddpm",  # else the ids in an SVG are random
+    "svg.hashsalt": "dipddpm",  # without it the ids in an SVG are random
 }
 
 
 def style() -> AbstractContextManager[None]:
-    """The house style on top of matplotlib's defaults: a reader's own settings change no byte of a figure."""
+    """This style on top of matplotlib's defaults, so that a user's own settings do not change any figure."""
     return matplotlib.style.context(["default", _STYLE])
 
 
 def sheet(height: float, title: str) -> Figure:
-    """An empty figure of full text width, ``height`` in inches, whose layout leaves nothing clipped."""
+    """An empty figure of full text width, ``height`` inches high, with a layout that clips nothing."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -75,7 +76,7 @@ def save(figure: Figure, stem: Path) -> Path:
 
 
 def words(name: str) -> str:
-    """A name of the code as a reader sees it."""
+    """A name from the code as readers see it: without underscores and colons."""
     return re.sub("[_:]", " ", name)
 
 
@@ -85,7 +86,7 @@ def file_name(name: str) -> str:
 
 
 def headline(samples: Sequence[Sample], primary: str) -> str:
-    """How a title begins: the group, how many items, and the metric."""
+    """The beginning of a title: the group, the number of images, and the metric."""
     first, leaks = samples[0], all(s.record.leak != "none" for s in samples)
     group = words(first.record.group) + (" (saw the target)" if leaks else "")
     return f"{group}, n = {first.values[primary].shape[1]}: mean {words(primary).upper()}"
@@ -104,36 +105,42 @@ def name_at(sample: Sample) -> str:
 
 
 def mean(sample: Sample, primary: str) -> float:
-    """Mean over items and repeats."""
+    """Mean over images and repeats."""
     return float(sample.values[primary].mean())
 
 
 def best(samples: Iterable[Sample], primary: str) -> Sample:
-    """The best mean, among the samples at a chosen budget if there are any."""
+    """The sample with the best mean, among those at a chosen budget if there are any."""
     listed = list(samples)
     sign = 1 if listed[0].record.measures[primary].higher_is_better else -1
     return max([s for s in listed if s.record.chosen] or listed, key=lambda s: sign * mean(s, primary))
 
 
 def architecture(sample: Sample) -> str:
-    """Of the first stage; "" for an arm without one."""
+    """Architecture of the first stage; "" for an arm without one."""
     return str(sample.record.axes.get("architecture") or "")
 
 
 def iterations(sample: Sample) -> int:
-    """Duration of the first stage, a mean over items where they differ; 0 for an arm without one."""
+    """Duration of the first stage, a mean over images where it differs; 0 for an arm without one."""
     return round(float(str(sample.record.axes.get("iterations") or 0)))
 
 
 def intervals(
     axes: Axes, points: Mapping[int, Sample], primary: str, look: Look, place: tuple[int, int], room: float = 14
 ) -> list[Estimate]:
-    """A line of means with their intervals; what it shows.
+    """Draw a line of means with their intervals.
 
-    It is moved aside by its place (index, of how many) among the lines, so that their bars stand side by side within
-    ``room`` typographic points. Lines that are moved take no part in matplotlib's own scaling: see :func:`limits`.
+    Args:
+        points: {x: sample}.
+        place: index of the line, and how many there are. Each line is shifted by its index, so that the error bars of
+            all lines stand side by side.
+        room: typographic points that the bars of all lines may take together.
+
+    Returns:
+        the intervals. matplotlib does not scale the axes to shifted lines: see :func:`limits`.
     """
-    estimates = [mean_interval(sample.values[primary]) for sample in points.values()]
+    estimates = [sample.interval(primary) for sample in points.values()]
     index, count = place
     aside = (index - (count - 1) / 2) * min(2.5, room / count) / 72
     assert isinstance(axes.figure, Figure)
@@ -145,23 +152,23 @@ def intervals(
 
 
 def limits(axes: Axes, estimates: Sequence[Estimate]) -> None:
-    """Room for every interval on the y axis."""
+    """Scale the y axis so that every interval fits."""
     low, high = min(e.low for e in estimates), max(e.high for e in estimates)
     margin = 0.04 * (high - low) or 0.5
     axes.set_ylim(low - margin, high + margin)
 
 
 def ticks(panels: Iterable[Axes], positions: Iterable[float]) -> None:
-    """Ticks on equal x axes of one figure at exactly ``positions``, the most important first.
+    """Put ticks at exactly ``positions`` on the x axes of one figure, which are all alike.
 
-    A label that finds no room stays away.
+    Positions are given with the most important first. A label without room is left out.
     """
     drawn, places = list(panels), list(dict.fromkeys(positions))
     for axes in drawn:
         axes.set_xticks(places, [""] * len(places))
         axes.xaxis.set_minor_locator(NullLocator())
     assert isinstance(drawn[0].figure, Figure)
-    drawn[0].figure.draw_without_rendering()  # places the axes
+    drawn[0].figure.draw_without_rendering()  # computes where the axes lie
     labels, taken = [f"{position:g}" for position in places], list[tuple[float, float]]()
     for i, position in enumerate(places):
         x = drawn[0].transData.transform((position, 0))[0] * 72 / DPI
@@ -175,12 +182,12 @@ def ticks(panels: Iterable[Axes], positions: Iterable[float]) -> None:
 
 
 def legend_right(figure: Figure, parts: Mapping[str, Sequence[Artist]]) -> None:
-    """One legend right of the axes, its labelled handles under bold headings."""
+    """Draw one legend to the right of the axes, with its handles under bold headings."""
     handles: list[Artist] = []
     for heading, members in parts.items():
         if members:
             handles += [Line2D([], [], linestyle="none", label=heading), *members]
-    # The blank title keeps the first entry below the figure's own title, which may be as wide as the sheet.
+    # The figure's own title may be as wide as the sheet: a blank title keeps the first entry of the legend below it.
     legend = figure.legend(handles=handles, loc="outside right upper", title=" ", handlelength=2.6, labelspacing=0.35)
     for text in legend.get_texts():
         if text.get_text() in parts:

@@ -1,4 +1,4 @@
-"""Seconds against size in log-log, a line a stage, beside the slope of work that is in proportion to size."""
+"""Seconds against size in log-log: one line per stage, beside the slope of work that is in proportion to size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dipddpm.report.figures.canvas import COLD, COLD_MARKERS, GREY, WARM, WARM_M
 from dipddpm.report.growth import Growth
 
 LOOKS = list(zip((*WARM, *COLD), (*WARM_MARKERS, *COLD_MARKERS), strict=False))
-LINE = 2 * 8.5 * 1.2 / 72  # inches that a label of two lines takes
+LINE = 2 * 8.5 * 1.2 / 72  # height of a label of two lines, in inches
 
 
 def chart(growths: Sequence[Growth]) -> Figure:
-    """Left: against images. Right: against whatever else there is more of. A stage has its colour in both.
+    """Draw seconds against the number of images (left) and against other sizes (right); a stage has one colour in both.
 
-    The exponent at the end of each line is the least-squares one, with its standard error.
+    At the end of each line stands its fitted exponent with the standard error.
     """
     figure = sheet(4.0, "Seconds against size; dashed: in proportion to it (exponent 1)")
     of_images = [g for g in growths if g.against == "images"]
@@ -34,7 +34,7 @@ def chart(growths: Sequence[Growth]) -> Figure:
         axes.set_xlabel(label)
         axes.set_ylim(min(seconds) / 1.6, max(seconds) * 1.6)
     panels[0].set_ylabel("seconds (median)")
-    figure.draw_without_rendering()  # places the axes, which the labels are spread over
+    figure.draw_without_rendering()  # computes where the axes lie, over which the labels are spread
     for axes, members in zip(panels, parts.values(), strict=True):
         _labels(axes, members, stages)
     return figure
@@ -61,11 +61,11 @@ def _panel(axes: Axes, growths: Sequence[Growth], stages: Sequence[str]) -> None
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.grid(axis="y")
     low, high = min(size for g in growths for size in g.sizes), max(size for g in growths for size in g.sizes)
-    axes.set_xlim(low / 1.25, high * (high / low) ** 0.55)  # the labels' room
+    axes.set_xlim(low / 1.25, high * (high / low) ** 0.55)  # leaves room for the labels
 
 
 def _labels(axes: Axes, growths: Sequence[Growth], stages: Sequence[str]) -> None:
-    """Name and exponent right of each line, moved apart where lines end close to each other."""
+    """Write name and exponent to the right of each line, moved apart where lines end close to each other."""
     assert isinstance(axes.figure, Figure)
     low, high = np.log(axes.get_ylim())
     height = axes.get_window_extent().height / axes.figure.dpi

@@ -1,4 +1,4 @@
-"""The picture grid: what the numbers look like."""
+"""The picture grid: restored images side by side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dipddpm.report.figures.canvas import DPI, WIDTH, save, style, words
 
-GAP, WIDEST = 0.05, 1.6  # inches: between pictures; a picture, unless its own pixels need more
+GAP, WIDEST = 0.05, 1.6  # inches: space between pictures; width of a picture, unless its own pixels need more
 
 
 def picture_grid(
@@ -20,7 +20,7 @@ def picture_grid(
     path_stem: Path,
     title: str,
 ) -> Path:
-    """Pictures side by side, a row an image, every pixel a sharp square; PNG and SVG.
+    """Draw pictures side by side, one row per image, every pixel as a sharp square; as PNG and SVG.
 
     Args:
         columns: {heading: (N, H, W, 3) uint8}, the same shape in each.
@@ -31,14 +31,14 @@ def picture_grid(
         The path of the PNG.
 
     Raises:
-        ValueError: no picture, columns that differ in shape or type, or captions that do not fit.
+        ValueError: there is no picture, columns differ in shape or type, or captions do not fit.
     """
     captions = captions or {}
     rows, height, width = _checked(columns, captions)
-    # Whole multiples of the picture at the resolution of the PNG: no pixel wider than its neighbour.
+    # Pictures are enlarged by a whole number at the resolution of the PNG, so that all their pixels are equally wide.
     factor = max(1, int(min(WIDTH / len(columns), WIDEST) * DPI / width))
     across, down = width * factor / DPI, height * factor / DPI
-    # A grid that is wider than a page will be scaled down to it, and its text with it.
+    # A grid wider than a page will be scaled down to it, together with its text: the text is larger by as much.
     size = 8 * max(1.0, len(columns) * across / WIDTH)
     line = 1.35 * size / 72
     headings = [textwrap.fill(words(name), max(4, int(across * 72 / (0.6 * size)))) for name in columns]
@@ -54,7 +54,7 @@ def picture_grid(
         for i, (name, heading) in enumerate(zip(columns, headings, strict=True)):
             for row in range(rows):
                 corner = np.array([GAP + i * (across + GAP), whole[1] - head - row * (down + foot) - down])
-                corner = np.round(corner * DPI) / DPI  # on whole pixels, for the same reason
+                corner = np.round(corner * DPI) / DPI  # on whole pixels, for the same reason as the factor
                 axes = figure.add_axes((*(corner / whole), across / whole[0], down / whole[1]))
                 axes.set_axis_off()
                 picture = columns[name][row].repeat(factor, axis=0).repeat(factor, axis=1)

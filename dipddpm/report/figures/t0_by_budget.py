@@ -1,4 +1,4 @@
-"""Quality over the step at which the second stage is entered, and its budget: a heat map an arm."""
+"""Quality over the step at which the second stage is entered and over its budget: one heat map per arm."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dipddpm.report.figures.canvas import WARM, headline, mean, sheet, unit_labe
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
-    """Cells hold means, the best is framed, what was not run stays white; of several samples in a cell the best counts.
+    """Draw means as cells; the best one is framed, and what was not run stays white.
 
-    None where no arm has an entry step.
+    Where several samples belong to one cell, the best one is shown. None where no arm has an entry step.
     """
     sign = 1 if samples[0].record.measures[primary].higher_is_better else -1
     maps: dict[str, dict[tuple[int, int], float]] = {}
     for s in samples:
         t0 = s.record.axes.get("t0")
         if s.record.role in ("treatment", "ablation") and isinstance(t0, int | float):
-            # Arms may carry their t0 in their name; without it they are one.
+            # The name of an arm may end with its t0: without that, arms of all t0 share a map.
             cells = maps.setdefault(re.sub(r"\W*\bt0\b.*", "", s.record.arm) or s.record.arm, {})
             key, value = (int(t0), s.record.budget), mean(s, primary)
             cells[key] = max(cells.get(key, value), value, key=lambda v: sign * v)
@@ -33,9 +33,9 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     t0s, budgets = (sorted({key[i] for cells in maps.values() for key in cells}) for i in (0, 1))
     values = [value for cells in maps.values() for value in cells.values()]
     low, high = min(values), max(values)
-    decimals = max(0, 2 - math.floor(math.log10(max(abs(low), abs(high)) or 1)))  # three digits
+    decimals = max(0, 2 - math.floor(math.log10(max(abs(low), abs(high)) or 1)))  # gives three digits
 
-    colors = "viridis" if sign > 0 else "viridis_r"  # bright is good
+    colors = "viridis" if sign > 0 else "viridis_r"  # bright is better
     across = min(len(maps), 3 if len(budgets) <= 5 else 2)
     down = math.ceil(len(maps) / across)
     figure = sheet(
@@ -59,6 +59,6 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
         axes.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
         axes.set_yticks(range(len(t0s)), [str(t0) for t0 in t0s])
     figure.colorbar(image, ax=grid, label=unit_label(samples, primary), fraction=0.05, aspect=30)
-    figure.supxlabel("network evaluations an image (NFE)", fontsize=9)
+    figure.supxlabel("network evaluations per image (NFE)", fontsize=9)
     figure.supylabel("entry step t0", fontsize=9)
     return figure

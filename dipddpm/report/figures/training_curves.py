@@ -1,4 +1,4 @@
-"""Quality along training runs: over updates, and over seconds with the fitting of the priors in them."""
+"""Quality along training runs: over updates, and over seconds, which include the fitting of the priors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from dipddpm.report.figures.canvas import (
 )
 from dipddpm.report.training_curves import Curve
 
-HEADINGS = {"reference": "reference", "treatment": "treatments", "control": "controls"}
+HEADINGS = {"plain": "plain", "treatment": "treatments", "control": "controls"}
 
 
 def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
-    """Left: against updates. Right: against seconds; an arm whose priors had to be fitted begins that much later.
+    """Draw quality against updates (left) and against seconds (right).
 
-    Means over repeats, with 95 % intervals over them where there are several.
+    On the right, an arm whose priors had to be fitted begins that much later. Lines are means over repeats, with 95 %
+    intervals over repeats where there are several.
     """
     by_seconds = len({float(curve.total[:, -1].mean()) for curve in curves}) > 1
     figure = sheet(3.6, f"{words(group)}: mean {primary.upper()} along training")
@@ -62,7 +63,7 @@ def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
 
 
 def _look(part: str, i: int) -> Look:
-    if part == "reference":
+    if part == "plain":
         return {"color": GREY, "marker": "o", "linewidth": 2.0, "markersize": 4}
     colors, markers = (WARM, WARM_MARKERS) if part == "treatment" else (COLD, COLD_MARKERS)
     return {"color": colors[i % len(colors)], "marker": markers[i % len(markers)], "markersize": 4}
