@@ -35,7 +35,7 @@ class PeakMemory:
         give_back()  # what the C library keeps after a free is resident and would be used without a trace
         self._before = self._seen = psutil.Process().memory_info().rss
         try:
-            CLEAR_REFS.write_text("5")  # resets VmHWM to the present size: see proc(5)
+            CLEAR_REFS.write_text("5", encoding="utf-8")  # resets VmHWM to the present size: see proc(5)
         except OSError:
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
@@ -49,7 +49,7 @@ class PeakMemory:
             self._watcher.join()
             peak = max(self._seen, psutil.Process().memory_info().rss)
         else:
-            line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+            line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
             peak = int(line.split()[1]) * 1024
         self.added = max(0, peak - self._before)
 
