@@ -24,6 +24,7 @@ from dipddpm.batches import ChargedClock
 from dipddpm.data import to_float
 from dipddpm.errors import InputError
 from dipddpm.fitting.batches import fit_in_batches
+from dipddpm.measure.files import write_atomically
 from dipddpm.memo import Memo
 from dipddpm.priors import Evidence
 from dipddpm.rng import ImageRng, image_keys
@@ -93,10 +94,8 @@ class PriorSet:
     def save(self, path: Path) -> None:
         """Write a safetensors file, atomically."""
         text = json.dumps({"recipe": asdict(self.recipe), "keys": self.keys, "seconds": self.seconds})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file({"mu": self.mu.cpu().contiguous()}, partial, {"format": "dipddpm-priors-1", "made": text})
-        partial.replace(path)
+        tensors, metadata = {"mu": self.mu.cpu().contiguous()}, {"format": "dipddpm-priors-1", "made": text}
+        write_atomically(path, lambda partial: save_file(tensors, partial, metadata))
 
     @classmethod
     def load(cls, path: Path, recipe: PriorRecipe | None = None) -> PriorSet:
