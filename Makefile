@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python -m
 
 .PHONY: bench smoke gate test lint clean
 
-bench: $(VENV)/installed  ## the benchmark, profile quick: tables in reports/
+bench: $(VENV)/installed  ## the benchmark, profile quick: tables in reports/latest/
 	$(RUN) pytest bench -v --profile quick
 
 smoke: $(VENV)/installed  ## the short benchmark for CI
@@ -30,5 +30,5 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(RUN) pip install --quiet --editable '.[dev]'
 	touch $@
 
-clean:  ## forget environment, cache and raw runs
-	rm -rf $(VENV) .dipddpm
+clean:  ## forget environment, cache, raw runs and the latest report
+	rm -rf $(VENV) .dipddpm reports/latest

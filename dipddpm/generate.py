@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from dipddpm.batches import ChargedClock
 from dipddpm.data import to_uint8
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
+from dipddpm.measure.files import is_partial, write_atomically, write_json
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng, seed_for
 from dipddpm.tasks import Observation
@@ -113,7 +113,7 @@ def generate(
             images, nfe = sample_images(denoiser, indices, setting, priors, seed, device)
             facts = {"seconds": repr(clock() - started), "nfe": str(nfe)}
             path = folder / f"images-{indices.start:08d}-{indices.stop:08d}.safetensors"
-            _write(path, partial(save_file, {"images": images}, metadata=facts))
+            write_atomically(path, partial(save_file, {"images": images}, metadata=facts))
             written += len(indices)
             bar.update(len(indices))
     there = GeneratedImages(folder, count if worker[1] == 1 else None)
@@ -132,34 +132,27 @@ def _check_prior(setting: Setting, mu: Mu | None, prior: str) -> None:
         raise InputError(f"injection {setting.injection.name!r} needs t0, the step to enter at")
 
 
-def _write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Atomically: a kill leaves the file whole or not there."""
-    unfinished = path.with_suffix(f".{os.getpid()}.partial")
-    fill(unfinished)
-    unfinished.replace(path)
-
-
 def _claim(folder: Path, config: Mapping[str, object], alone: bool) -> None:
     """Make the folder, or see that its images are of this configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    if alone:  # what a kill left behind
-        for unfinished in folder.glob("*.partial"):
-            unfinished.unlink()
+    if alone:  # of several workers, another one may be writing them
+        for path in [path for path in folder.iterdir() if is_partial(path)]:
+            path.unlink()
     if any(_shards(folder)):
         held = _manifest(folder)
         other = [f"{key} {held.get(key)!r}, not {config[key]!r}" for key in config if held.get(key) != config[key]]
         if other:
             raise InputError(f"{folder} holds images of another configuration: {'; '.join(other)}; take another folder")
         return
-    strangers = [path.name for path in folder.iterdir() if not path.name.startswith(("images-", "manifest."))]
-    if strangers:
-        raise InputError(f"{folder} holds {strangers[0]}: images go into a folder of their own")
-    _write(folder / MANIFEST, lambda path: path.write_text(json.dumps({"format": FORMAT, "config": config}, indent=1)))
+    for path in folder.iterdir():
+        if not (path.name.startswith(("images-", "manifest.")) or is_partial(path)):
+            raise InputError(f"{folder} holds {path.name}: images go into a folder of their own")
+    write_json(folder / MANIFEST, {"format": FORMAT, "config": config})
 
 
 def _manifest(folder: Path) -> dict:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise InputError(f"{folder}: images in the format {manifest['format']!r}, this version reads {FORMAT}")
         return manifest["config"]
@@ -208,7 +201,7 @@ class GeneratedImages(Dataset):
 
     Attributes:
         config: how they were made.
-        seconds: wall-clock of the sampling, over all runs that made them, priors excluded; nfe: evaluations an image.
+        seconds: wall-clock of the sampling, over all runs that made them, priors excluded; nfe: evaluations per image.
         written: images that the call of :func:`generate` wrote which gave these.
 
     Raises:

@@ -24,6 +24,7 @@ from dipddpm.batches import ChargedClock
 from dipddpm.data import to_float
 from dipddpm.errors import InputError
 from dipddpm.fitting import stored_fit
+from dipddpm.measure.files import write_atomically
 from dipddpm.memo import Memo
 from dipddpm.priors import Evidence, Prior
 from dipddpm.rng import ImageRng, image_keys, seed_for
@@ -93,10 +94,8 @@ class PriorSet:
     def save(self, path: Path) -> None:
         """Write a safetensors file, atomically."""
         text = json.dumps({"settings": asdict(self.settings), "keys": self.keys, "seconds": self.seconds})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file({"mu": self.mu.cpu().contiguous()}, partial, {"format": "dipddpm-priors-2", "made": text})
-        partial.replace(path)
+        tensors, metadata = {"mu": self.mu.cpu().contiguous()}, {"format": "dipddpm-priors-2", "made": text}
+        write_atomically(path, lambda partial: save_file(tensors, partial, metadata))
 
     @classmethod
     def load(cls, path: Path, settings: PriorSettings | None = None) -> PriorSet:

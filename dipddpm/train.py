@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dipddpm.batches import ChargedClock, in_batches
+from dipddpm.checkpoints import Course, Save, TrainingFiles, read_state, save_checkpoint, state_file
 from dipddpm.data import to_float
 from dipddpm.distributed import ALONE, Processes
 from dipddpm.errors import InputError
@@ -28,6 +27,7 @@ from dipddpm.unet import UNet
 
 HELD_OUT_T = (50, 150, 300, 500, 800)  # signal-to-noise from 34 to 0.0015: from retouching to guessing
 KEPT_EVERY = 60.0  # seconds after which the state is written at the latest: what a kill may cost
+CURVE_EVERY = 100  # updates whose mean loss is a point of the curve
 
 
 @torch.inference_mode()
@@ -84,7 +84,7 @@ def train(
     save_every: int = 500,
     keep_at: tuple[int, ...] = (),
     provenance: Mapping[str, object] | None = None,
-    save: Callable[[Path, Mapping[str, Tensor], dict], None],
+    save: Save = save_checkpoint,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
     """Train ``model`` on uint8 ``images`` and write ``out`` (averaged weights) with a record of what made it.
@@ -100,7 +100,7 @@ def train(
         initialised: what it does that with, as JSON can hold it: a run with another one is another run.
         processes: those that train together, each calling this with the same arguments; the first one writes.
         keep_at: updates after which a checkpoint ``<stem>-<update>`` is kept besides the last one.
-        save: ``save(path, weights, record)``, how a checkpoint is written (``dipddpm.denoisers.unet``).
+        save: ``save(path, weights, record)`` writes a checkpoint.
         clock: seconds.
 
     Returns:
@@ -110,9 +110,96 @@ def train(
         InputError: the loss became NaN (the last good state stays on disk), the state on disk is damaged or of another
             run, or the priors are missing or of other images.
     """
-    device = torch.device(device)
+    device, clock = torch.device(device), ChargedClock(clock)
+
+    # What is trained on, and the settings that decide every number: a state of other settings is refused.
     mu, held_out_mu = (_mu(way, made, of) for made, of in ((priors, images), (held_out_priors, held_out)))
-    settings = asdict(recipe) | {
+    used = priors if mu is not None else None
+    settings = _settings(recipe, schedule, model, images, held_out, way, used, initialised)
+    state = read_state(state_file(out), settings)
+
+    # Initial weights are fitted once. Their time is that of a prior, as is that of the priors the network is shown.
+    course = Course(prior_seconds=used.seconds if used else 0.0)
+    if initialise and not state and processes.first:
+        began = clock()
+        initialise(model.to(device))
+        course.prior_seconds = clock() - began
+
+    # Begin, or go on from the state.
+    training = Training(model, schedule, recipe, way, device, processes)
+    saved = "none was saved yet"
+    if state:
+        training.load(state["tensors"])
+        course = Course(**{column.name: state[column.name] for column in fields(Course)})
+        saved = f"{state_file(out)}, of update {training.done}"
+    processes.share_weights(training.model)
+
+    def score(averaged: nn.Module) -> dict:
+        return held_out_loss(averaged, schedule, held_out, training.device, 0, way, held_out_mu)
+
+    files = TrainingFiles(out, training, course, settings, provenance or {}, score, save, saved)
+    _update_to_the_end(files, images, mu, clock, save_every, keep_at)
+    return files.keep_checkpoint(out) if processes.first else settings
+
+
+def _update_to_the_end(
+    files: TrainingFiles,
+    images: Tensor,
+    mu: Tensor | None,
+    clock: Callable[[], float],
+    save_every: int,
+    keep_at: Collection[int],
+) -> None:
+    """All updates that are left, with a progress bar; state and checkpoints are written as they fall due."""
+    training, course, first = files.training, files.course, files.training.processes.first
+    steps, batch = training.recipe.steps, training.recipe.batch
+    started, kept = clock() - course.seconds, course.seconds
+    bar = tqdm(
+        range(training.done, steps), initial=training.done, total=steps, unit="update", mininterval=2,
+        dynamic_ncols=True, file=sys.stderr, disable=not first,
+    )  # fmt: skip
+    try:
+        for at in (step + 1 for step in bar):
+            # One update.
+            course.window.append(training.update(images, mu))
+            course.seconds = clock() - started
+
+            # A point of the loss curve.
+            if at % CURVE_EVERY == 0 or at == steps:
+                loss = course.add_point(at)
+                bar.set_postfix(loss=f"{loss:.4f}", images_s=f"{at * batch / course.seconds:.0f}")
+
+            # A checkpoint. It comes before the state: a run that goes on from there does not come by this update again.
+            if at in keep_at and first:
+                files.keep_checkpoint(files.out.with_stem(f"{files.out.stem}-{at}"))
+
+            # The state.
+            if at % save_every == 0 or at == steps or course.seconds - kept >= KEPT_EVERY:
+                files.keep_state()
+                kept = course.seconds
+    except Diverged as error:
+        bar.close()
+        raise InputError(f"{error}; last good state: {files.saved}") from error
+    except KeyboardInterrupt:
+        bar.close()
+        # Amid an update, or where a checkpoint may be owed, the state saved last is the one to go on from.
+        if training.whole and training.done not in keep_at:
+            files.keep_state()
+        raise
+
+
+def _settings(
+    recipe: Recipe,
+    schedule: Schedule,
+    model: UNet,
+    images: Tensor,
+    held_out: Tensor,
+    way: Injection,
+    priors: PriorSet | None,
+    initialised: Mapping[str, object] | None,
+) -> dict:
+    """Everything that decides the numbers of a training, as JSON can hold it."""
+    return asdict(recipe) | {
         "T": schedule.T,
         "model": model.config,
         "images": len(images),
@@ -120,81 +207,9 @@ def train(
         "held_out": len(held_out),
         "held_out_hash": f"{seed_for(*image_keys(held_out)):x}",
         "injection": way.name,
-        "priors": priors.record() if priors and mu is not None else None,
+        "priors": priors.record() if priors else None,
         "initialised": dict(initialised) if initialised else None,
     }
-    state_file, clock = out.with_suffix(out.suffix + ".state"), ChargedClock(clock)
-    state = read_state(state_file, settings)
-    prior_seconds = priors.seconds if priors and mu is not None else 0.0
-    if initialise and not state and processes.first:
-        began = clock()
-        initialise(model.to(device))
-        prior_seconds = clock() - began
-    training = Training(model, schedule, recipe, way, device, processes)
-    curve, window, seconds, saved = [], [], 0.0, "none was saved yet"
-    if state:
-        training.load(state["tensors"])
-        curve, window, seconds, prior_seconds = (state[k] for k in ("curve", "window", "seconds", "prior_seconds"))
-        saved = f"{state_file}, of update {training.done}"
-    processes.share_weights(training.model)
-    steps, batch, done = recipe.steps, recipe.batch, training.done
-
-    def record(at: int) -> dict:
-        averaged = UNet(**model.config).to(device)
-        averaged.load_state_dict(training.ema.shadow)
-        return {
-            **settings,
-            **(provenance or {}),
-            "processes": processes.count,
-            "updates": at,
-            "images_seen": at * batch,
-            "seconds": round(seconds, 1),
-            "prior_seconds": round(prior_seconds, 1),
-            "images_per_second": round(at * batch / seconds, 1) if seconds else None,
-            "loss_curve": curve,
-            "held_out_loss": held_out_loss(averaged, schedule, held_out, device, 0, way, held_out_mu),
-        }
-
-    def keep() -> str:
-        """Write the state; where it is."""
-        numbers = dict(curve=curve, window=window, seconds=seconds, prior_seconds=prior_seconds)
-        state = dict(tensors=training.state(), settings=json.dumps(settings), **numbers)
-        if processes.first:
-            write_state(state, state_file)
-        return f"{state_file}, of update {training.done}"
-
-    started, kept = clock() - seconds, seconds
-    bar = tqdm(
-        range(done, steps), initial=done, total=steps, unit="update", mininterval=2, dynamic_ncols=True,
-        file=sys.stderr, disable=not processes.first,
-    )  # fmt: skip
-    try:
-        for at in (step + 1 for step in bar):
-            window.append(training.update(images, mu))
-            seconds = clock() - started
-            if at % 100 == 0 or at == steps:
-                curve.append([at, round(sum(window) / len(window), 5)])
-                bar.set_postfix(loss=f"{curve[-1][1]:.4f}", images_s=f"{at * batch / seconds:.0f}")
-                window.clear()
-            # Before the state: a run that goes on from there does not come by this update again.
-            if at in keep_at and processes.first:
-                save(out.with_stem(f"{out.stem}-{at}"), training.ema.shadow, record(at))
-            if at % save_every == 0 or at == steps or seconds - kept >= KEPT_EVERY:
-                saved, kept = keep(), seconds
-    except Diverged as error:
-        bar.close()
-        raise InputError(f"{error}; last good state: {saved}") from error
-    except KeyboardInterrupt:
-        bar.close()
-        # Of half an update, or where a checkpoint may be owed, the state saved last is the one to go on from.
-        if training.whole and training.done not in keep_at:
-            keep()
-        raise
-    if not processes.first:
-        return settings
-    final = record(steps)
-    save(out, training.ema.shadow, final)
-    return final
 
 
 def _mu(way: Injection, priors: PriorSet | None, images: Tensor) -> Tensor | None:
@@ -205,32 +220,3 @@ def _mu(way: Injection, priors: PriorSet | None, images: Tensor) -> Tensor | Non
         raise InputError(f"injection {way.name!r} shows the network a prior: name one (--prior)")
     priors.check(images)
     return priors.mu
-
-
-def read_state(file: Path, settings: Mapping[str, object]) -> dict | None:
-    """What :func:`write_state` wrote, its tensors on the CPU; None where there is no such file.
-
-    Raises:
-        InputError: the file is damaged, or of a run with other settings.
-    """
-    if not file.exists():
-        return None
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        theirs = json.loads(state["settings"])
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is damaged: delete it, and the run begins anew") from error
-    other = [name for name in {**theirs, **settings} if theirs.get(name) != settings.get(name)]
-    if other:
-        raise InputError(
-            f"{file} belongs to a run with other settings ({', '.join(other)}): delete it or choose another --out"
-        )
-    return state
-
-
-def write_state(state: Mapping[str, object], file: Path) -> None:
-    """A kill leaves the old state or the new one, never a part. ``settings`` in it is JSON text."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(file)

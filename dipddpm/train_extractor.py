@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dipddpm.checkpoints import read_state, state_file, write_checkpoint, write_state
 from dipddpm.data import Dataset, Split
 from dipddpm.data.folder import Folder
 from dipddpm.errors import InputError
-from dipddpm.extractors.embedded64 import SIZE, WIDTH, Embedding, prepare, save_embedding
+from dipddpm.extractors.embedded64 import SIZE, WIDTH, Embedding, checkpoint, prepare
 from dipddpm.rng import image_keys, seed_for
-from dipddpm.train import read_state, write_state
 from dipddpm.training import learning_rate
 
 MARGIN = 4  # pixels a training image is shifted at most: the usual CIFAR augmentation
@@ -81,7 +81,7 @@ def train_extractor(
     to ``out`` + ``.state`` after every epoch; the same call goes on from there.
 
     Args:
-        dataset: ``folder:PATH`` at 32 px with one sub-folder a class; ``train`` is learnt, ``test`` only looked at.
+        dataset: ``folder:PATH`` at 32 px with one sub-folder per class; ``train`` is learnt, ``test`` only looked at.
 
     Returns:
         the record: settings, loss curve, accuracy on the test split, seconds.
@@ -92,75 +92,109 @@ def train_extractor(
     """
     if dataset.size != SIZE:
         raise InputError(f"embedded64 is trained at {SIZE} px, the data set is read at {dataset.size}")
-    names, held_names = labels(dataset, "train"), labels(dataset, "test")
-    classes = sorted(set(names))
-    if len(classes) < 2 or set(held_names) - set(classes):
-        raise InputError(f"{dataset.label}: training needs two classes or more, and the same ones in the test split")
-    images, held_out = dataset.load("train"), dataset.load("test")
-    targets = torch.tensor([classes.index(name) for name in names])
-    held_targets = torch.tensor([classes.index(name) for name in held_names])
+    learnt, held_out, classes = _labelled(dataset)
+    steps_per_epoch = len(learnt.images) // batch
+    if not steps_per_epoch:
+        raise InputError(f"{dataset.label}: {len(learnt.images)} training images do not fill one batch of {batch}")
 
+    # The network and its optimiser, and the settings that decide every number.
     torch.manual_seed(seed)
     model = nn.Sequential(Embedding(), nn.Linear(WIDTH, len(classes))).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
     settings = dict(
-        epochs=epochs, batch=batch, lr=lr, weight_decay=weight_decay, seed=seed, classes=classes, images=len(images),
-        images_hash=f"{seed_for(*image_keys(images), *names):x}", held_out=len(held_out),
-        held_out_hash=f"{seed_for(*image_keys(held_out), *held_names):x}",
+        epochs=epochs, batch=batch, lr=lr, weight_decay=weight_decay, seed=seed, classes=classes,
+        images=len(learnt.images), images_hash=learnt.hash, held_out=len(held_out.images), held_out_hash=held_out.hash,
         parameters=sum(p.numel() for p in model[0].parameters()),
     )  # fmt: skip
-    an_epoch = len(images) // batch
-    steps = epochs * an_epoch
-    if not an_epoch:
-        raise InputError(f"{dataset.label}: {len(images)} training images do not fill one batch of {batch}")
-    state_file = out.with_suffix(out.suffix + ".state")
-    done, curve, seconds = 0, [], 0.0
-    state = read_state(state_file, settings)
-    if state:
+
+    # Begin, or go on after the last epoch that was done.
+    file, done, curve, seconds = state_file(out), 0, [], 0.0
+    if state := read_state(file, settings):
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         done, curve, seconds = state["done"], state["curve"], state["seconds"]
 
-    started = time.perf_counter() - seconds
-    bar = tqdm(initial=done * an_epoch, total=steps, unit="update", mininterval=2, dynamic_ncols=True, file=sys.stderr)
+    started, steps = time.perf_counter() - seconds, epochs * steps_per_epoch
+    bar = tqdm(
+        initial=done * steps_per_epoch, total=steps, unit="update", mininterval=2, dynamic_ncols=True, file=sys.stderr
+    )
     for epoch in range(done, epochs):
-        model.train()
+        # One pass over the images, whose order and augmentation are functions of seed and epoch alone.
         rng = torch.Generator().manual_seed(seed_for(seed, "extractor", epoch))
-        order, losses = torch.randperm(len(images), generator=rng), []
-        for i in range(an_epoch):
-            chosen = order[i * batch : (i + 1) * batch]
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(epoch * an_epoch + i, steps, lr, warmup=an_epoch)
-            x = prepare(augment(images[chosen], rng)).contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(model(x), targets[chosen], label_smoothing=0.1)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            bar.update()
-        if not math.isfinite(sum(losses)):
-            saved = f"{state_file}, of epoch {epoch}" if epoch else "none was saved yet"
+        rates = [learning_rate(epoch * steps_per_epoch + i, steps, lr, steps_per_epoch) for i in range(steps_per_epoch)]
+        loss = _epoch(model, optimizer, learnt, rates, batch, rng, bar)
+        if not math.isfinite(loss):
+            saved = f"{file}, of epoch {epoch}" if epoch else "none was saved yet"
             raise InputError(f"the loss became NaN in epoch {epoch + 1}; last good state: {saved}")
         seconds = time.perf_counter() - started
-        held = accuracy(model, held_out, held_targets)
-        curve.append([(epoch + 1) * an_epoch, round(sum(losses) / an_epoch, 5), round(held, 4)])
+
+        # A point of the curve, and the state.
+        held = accuracy(model, held_out.images, held_out.targets)
+        curve.append([(epoch + 1) * steps_per_epoch, round(loss, 5), round(held, 4)])
         bar.set_postfix(loss=f"{curve[-1][1]:.3f}", accuracy=f"{held:.3f}")
-        state = dict(
-            model=model.state_dict(), optimizer=optimizer.state_dict(), done=epoch + 1, curve=curve, seconds=seconds,
-            settings=json.dumps(settings),
-        )  # fmt: skip
-        write_state(state, state_file)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        write_state(file, state | {"done": epoch + 1, "curve": curve, "seconds": seconds}, settings)
     bar.close()
+
     # What is saved is in half precision, so that is what the accuracy on record is measured on.
     model[0].load_state_dict({k: v.half() if v.is_floating_point() else v for k, v in model[0].state_dict().items()})
+    some = slice(len(held_out.images))
     record = {
         **settings,
         **(provenance or {}),
         "updates": steps,
         "seconds": round(seconds, 1),
         "curve": {"columns": ["update", "training loss", "held-out accuracy"], "rows": curve},
-        "held_out_accuracy": round(accuracy(model, held_out, held_targets), 4),
-        "training_accuracy": round(accuracy(model, images[: len(held_out)], targets[: len(held_out)]), 4),
+        "held_out_accuracy": round(accuracy(model, held_out.images, held_out.targets), 4),
+        "training_accuracy": round(accuracy(model, learnt.images[some], learnt.targets[some]), 4),
     }
-    save_embedding(out, model[0].state_dict(), record)
+    write_checkpoint(out, checkpoint(model[0].state_dict()), record)
     return record
+
+
+class _Labelled(NamedTuple):
+    """Images (N, 3, H, W) uint8, the number of the class of each, and a hash of both."""
+
+    images: Tensor
+    targets: Tensor
+    hash: str
+
+
+def _labelled(dataset: Dataset) -> tuple[_Labelled, _Labelled, list[str]]:
+    """What is learnt, what is held out, and the names of the classes."""
+    names = {split: labels(dataset, split) for split in ("train", "test")}
+    classes = sorted(set(names["train"]))
+    if len(classes) < 2 or set(names["test"]) - set(classes):
+        raise InputError(f"{dataset.label}: training needs two classes or more, and the same ones in the test split")
+
+    def load(split: Split) -> _Labelled:
+        images, targets = dataset.load(split), torch.tensor([classes.index(name) for name in names[split]])
+        return _Labelled(images, targets, f"{seed_for(*image_keys(images), *names[split]):x}")
+
+    return load("train"), load("test"), classes
+
+
+def _epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    learnt: _Labelled,
+    rates: Sequence[float],
+    batch: int,
+    rng: torch.Generator,
+    bar: tqdm,
+) -> float:
+    """One update at each of ``rates``; their mean loss."""
+    model.train()
+    order, losses = torch.randperm(len(learnt.images), generator=rng), []
+    for i, rate in enumerate(rates):
+        chosen = order[i * batch : (i + 1) * batch]
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x = prepare(augment(learnt.images[chosen], rng)).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(model(x), learnt.targets[chosen], label_smoothing=0.1)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        bar.update()
+    return sum(losses) / len(losses)

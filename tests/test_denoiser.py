@@ -10,8 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import dipddpm.denoisers.unet as module
+from dipddpm.checkpoints import save_checkpoint
 from dipddpm.denoisers import open_denoiser
-from dipddpm.denoisers.unet import SHIPPED, WEAKER, save_checkpoint
+from dipddpm.denoisers.unet import SHIPPED, WEAKER
 from dipddpm.errors import InputError
 from dipddpm.train import HELD_OUT_T
 from dipddpm.unet import Attention, UNet, time_embedding
@@ -76,7 +77,7 @@ def test_a_size_that_cannot_be_halved():
 @pytest.mark.parametrize("name", [SHIPPED, *WEAKER])
 def test_shipped_checkpoints_are_small_and_what_their_record_says(name):
     path = FOLDER / f"{name}.safetensors"
-    record = json.loads(path.with_suffix(".json").read_text())
+    record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert path.stat().st_size <= 6_000_000
     assert record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert {"command", "seed", "data", "steps", "loss_curve", "held_out_loss"} <= record.keys()
@@ -85,7 +86,8 @@ def test_shipped_checkpoints_are_small_and_what_their_record_says(name):
 
 def test_the_shipped_training_run_got_better_all_along():
     early, middle, last = (
-        json.loads((FOLDER / f"{name}.json").read_text())["held_out_loss"] for name in (*WEAKER, SHIPPED)
+        json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["held_out_loss"]
+        for name in (*WEAKER, SHIPPED)
     )
     assert all(early[t] > middle[t] > last[t] for t in early)
 

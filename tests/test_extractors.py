@@ -17,11 +17,12 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torchvision.transforms.functional import gaussian_blur
 
 import dipddpm
+from dipddpm.checkpoints import write_checkpoint
 from dipddpm.cli import main
 from dipddpm.data import open_dataset
 from dipddpm.errors import InputError
 from dipddpm.extractors import extractors, inception, open_extractor
-from dipddpm.extractors.embedded64 import SHIPPED, Embedding, save_embedding
+from dipddpm.extractors.embedded64 import SHIPPED, Embedding, checkpoint
 from dipddpm.extractors.inception import FID_SHA256, FILE_NAME, Inception
 from dipddpm.population import title
 from dipddpm.population.density_coverage import Coverage
@@ -76,7 +77,7 @@ def test_other_images_than_uint8_are_refused(embedded):
 
 
 def test_the_shipped_network_is_small_and_what_its_record_says(embedded):
-    record = json.loads(SHIPPED.with_suffix(".json").read_text())
+    record = json.loads(SHIPPED.with_suffix(".json").read_text(encoding="utf-8"))
     assert SHIPPED.stat().st_size <= 2_000_000 and embedded.width <= 64
     assert record["sha256"] == embedded.fingerprint == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     assert {"command", "data", "seed", "updates", "curve", "torch"} <= record.keys()
@@ -166,14 +167,14 @@ def test_weights_that_are_not_on_record_are_refused(tmp_path):
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(InputError, match=r"mine\.json: not a record with a sha256"):
         open_extractor(f"embedded64:{path}")
-    save_embedding(path, {"layers": torch.zeros(1)}, {})
+    write_checkpoint(path, checkpoint({"layers": torch.zeros(1)}), {})
     with pytest.raises(InputError, match="not an embedded64 network"):
         open_extractor(f"embedded64:{path}")
 
 
 def test_other_weights_have_another_name(tmp_path, photographs):
     torch.manual_seed(0)
-    save_embedding(tmp_path / "mine.safetensors", Embedding().state_dict(), {})
+    write_checkpoint(tmp_path / "mine.safetensors", checkpoint(Embedding().state_dict()), {})
     mine = open_extractor(f"embedded64:{tmp_path}/mine.safetensors")
     assert mine.name == f"embedded64-{mine.fingerprint[:8]}"
     assert title("fd", mine, 1000, "test") == f"FD-{mine.name}@1000-test"
@@ -210,7 +211,7 @@ def test_train_extractor_command(colours, tmp_path, capsys):
     command = ["train-extractor", "--dataset", f"folder:{colours}", "--batch", "16", "--out"]
     assert main([*command, str(tmp_path / "a.safetensors"), "--epochs", "3"]) == 0
     assert "held-out accuracy" in capsys.readouterr().out
-    record = json.loads((tmp_path / "a.json").read_text())
+    record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert record["classes"] == ["blue", "red"] and record["data"] == f"folder:{tmp_path.name}/colours"
     assert len(record["curve"]["rows"]) == 3 and record["held_out"] == 12
     assert open_extractor(f"embedded64:{tmp_path}/a.safetensors").fingerprint == record["sha256"]

@@ -193,13 +193,13 @@ def test_the_file_of_a_session_that_runs_is_no_whole_run(session, capsys):
 
 
 def test_a_part_of_the_suites_leaves_the_report_of_the_whole(session):
-    Path("reports").mkdir()
-    Path("reports/leaderboard.md").write_text("of all")
+    Path("reports/latest").mkdir(parents=True)
+    Path("reports/latest/leaderboard.md").write_text("of all")
     assert session.bare("-k", "cell").ret == 0
-    assert Path("reports/leaderboard.md").read_text() == "of all"
+    assert Path("reports/latest/leaderboard.md").read_text() == "of all"
     assert "not the whole of the suites: -k 'cell'" in Path(".dipddpm/reports/leaderboard.md").read_text()
     assert session.bare().ret == 0
-    assert "# planted" in Path("reports/leaderboard.md").read_text()
+    assert "# planted" in Path("reports/latest/leaderboard.md").read_text()
 
 
 def test_a_file_beside_its_folder_is_the_whole(session):

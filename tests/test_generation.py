@@ -22,6 +22,7 @@ from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import Generation, generation_arms, generation_cells
 from dipddpm.experiments.profiles import profile
 from dipddpm.generate import GeneratedImages, generate, sample_images
+from dipddpm.measure.files import is_partial, write_atomically
 from dipddpm.measure.store import Store
 from dipddpm.restore import Setting
 from dipddpm.rng import ImageRng, seed_for
@@ -143,7 +144,22 @@ def test_a_killed_run_goes_on(tmp_path, denoiser):
     resumed = run(denoiser, folder, 16, setting, batch=2)
     assert all(path.stat().st_mtime_ns == at for path, at in left.items()), "made again what was there"
     assert_same(resumed, run(denoiser, tmp_path / "whole", 16, setting, batch=2))
-    assert not list(folder.glob("*.partial"))
+    assert all(path.name.startswith(("images-", "manifest.")) for path in folder.iterdir()), "a part was left"
+
+
+def test_parts_that_a_kill_left_are_no_images_and_go(denoiser, tmp_path):
+    part = tmp_path / ".images-00000000-00000008.x1y2.partial.safetensors"
+
+    def write(path):
+        path.replace(part)  # as a kill would leave it, before it has its name
+        part.write_bytes(b"cut sh")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "images-00000000-00000008.safetensors", write)
+    assert is_partial(part)
+    assert len(run(denoiser, tmp_path, 4, batch=4, worker=(0, 2))) == 4 and part.exists(), "it may be another worker's"
+    assert len(run(denoiser, tmp_path, 4)) == 4 and not part.exists()
 
 
 def test_a_folder_is_of_one_configuration(denoiser, photographs, tmp_path):
@@ -328,7 +344,7 @@ def test_the_command_line(tmp_path, capsys):
     prior = ["--prior-from", "photo-patches", "--t0", "300", "--cache", str(tmp_path / "cache"), "--prior", "blur"]
     for count in ("4", "6"):
         assert main([*common, *prior, "--out", str(tmp_path / "b"), "--count", count]) == 0
-    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["config"]["t0"] == 300
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text(encoding="utf-8"))["config"]["t0"] == 300
     assert not torch.equal(GeneratedImages(tmp_path / "a").tensor(), GeneratedImages(tmp_path / "b", 4).tensor())
     for wrong, message in (
         (["--t0", "5"], "--t0 and --nfe 0 need a prior"),

@@ -16,13 +16,14 @@ from dipddpm.registry import choose, discover
 
 ROOT = Path(dipddpm.__file__).parent
 
+VERBS = ["checkpoints", "train", "generate", "train_extractor", "prior_sets"]
 # Each layer may import itself and those above it.
 LAYERS = [
     ["errors", "device", "registry", "rng", "memo", "batches", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
     ["fitting", "injection", "priors", "sampling", "denoisers"],
     ["restore", "training"],
-    ["train", "generate", "train_extractor", "prior_sets"],
+    VERBS,
     ["experiments"],
     ["session"],
     ["sweep", "cli", "__main__"],
@@ -30,13 +31,23 @@ LAYERS = [
 # Measurement and report know nothing of diffusion models: what they may import is all that is listed here.
 APART = {"measure": {"measure"}, "report": {"report", "measure"}}
 # The verbs write files as the measurement does; experiments and report meet in the session and nowhere else.
-MEASURED = ["train", "generate", "train_extractor", "prior_sets", "experiments", "session", "sweep", "cli"]
+MEASURED = [
+    "checkpoints",
+    "train",
+    "generate",
+    "train_extractor",
+    "prior_sets",
+    "experiments",
+    "session",
+    "sweep",
+    "cli",
+]
 REPORTED = ["session", "cli"]
 
 
 def imports(file):
     """Parts of the package that a file imports: ``dipddpm.dip.skip`` counts as ``dip``."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "dipddpm":
             yield from (
                 alias.name

@@ -11,7 +11,7 @@ from dipddpm.fitting.plain import fit_dip
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import task
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_architecture_of_the_readme_fits():
@@ -29,8 +29,8 @@ def test_the_architecture_of_the_readme_fits():
 
 
 def test_every_option_of_the_readme_exists():
-    conftest = (Path(__file__).parent.parent / "conftest.py").read_text()
-    plugin = (Path(__file__).parent.parent / "dipddpm" / "measure" / "plugin.py").read_text()
+    conftest = (Path(__file__).parent.parent / "conftest.py").read_text(encoding="utf-8")
+    plugin = (Path(__file__).parent.parent / "dipddpm" / "session" / "plugin.py").read_text(encoding="utf-8")
     options = {
         o for line in README.splitlines() if line.startswith("pytest bench") for o in re.findall(r"--[a-z-]+", line)
     }

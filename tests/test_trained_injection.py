@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from dipddpm.checkpoints import save_checkpoint
 from dipddpm.cli import main
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
-from dipddpm.denoisers.unet import UNetDenoiser, save_checkpoint
+from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.profiles import profile
 from dipddpm.experiments.restoration import Experiment

@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dipddpm import training as updates
+from dipddpm.checkpoints import read_state, save_checkpoint
 from dipddpm.cli import main
 from dipddpm.cli import train as cli_train
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
-from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.errors import InputError
 from dipddpm.injection import injection
 from dipddpm.injection.weights import Weights
 from dipddpm.schedule import Schedule
-from dipddpm.train import HELD_OUT_T, KEPT_EVERY, held_out_loss, read_state, train
+from dipddpm.train import HELD_OUT_T, KEPT_EVERY, held_out_loss, train
 from dipddpm.training import EMA, Diverged, Recipe, Training, ddpm_loss, draw_batch, learning_rate
 from dipddpm.unet import UNet
 
@@ -280,7 +280,7 @@ def test_train_command_writes_a_checkpoint_that_opens(tmp_path, capsys):
     command = f"train --out {out} --steps 2 --batch 4 --size 16 --channels 8,16 --held-out 8 --device cpu"
     assert main(command.split()) == 0
     assert "after 2 updates; held-out loss t=50" in capsys.readouterr().out
-    record = json.loads(out.with_suffix(".json").read_text())
+    record = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     assert record["data"] == "photo-patches" and record["seed"] == 0 and record["command"].startswith("dipddpm ")
     assert len(record["held_out_loss"]) == 5
     denoiser = open_denoiser(f"unet:{out}")
@@ -295,13 +295,13 @@ def test_train_command_goes_on_from_its_initial_weights_and_no_other(tmp_path, c
     monkeypatch.setattr(Weights, "initialise", lambda *a: fitted.append(1) or fit(*a))
     command = [*TINY.split(), "--injection", "weights", "--out", str(tmp_path / "a.safetensors")]
     assert main(command) == main(command) == 0 and len(fitted) == 1
-    record = json.loads((tmp_path / "a.json").read_text())
+    record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert record["initialised"] == {"task": "inpaint", "iterations": 2, "seed": 0} and "prior_seconds" in record
     for other in (["--task", "denoise_25"], ["--dip-iterations", "3"]):
         assert main([*command, *other]) == 2
         assert "other settings (initialised)" in capsys.readouterr().err
     assert main([*TINY.split(), "--task", "denoise_25", "--out", str(tmp_path / "b.safetensors")]) == 0
-    assert len(fitted) == 1 and json.loads((tmp_path / "b.json").read_text())["initialised"] is None
+    assert len(fitted) == 1 and json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))["initialised"] is None
 
 
 def test_train_command_finds_the_priors_of_a_file(tmp_path, monkeypatch):

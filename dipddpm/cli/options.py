@@ -38,6 +38,20 @@ def decay(text: str) -> float:
     return value
 
 
+def integers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+def share(text: str) -> tuple[int, int]:
+    """I/N: part I of N, counted from 0."""
+    try:
+        i, n = map(int, text.split("/"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"write I/N, such as 0/4, not {text!r}") from error
+    return i, n
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -49,7 +63,7 @@ def writable(file: Path) -> Path:
     """A file that will be written, in a folder that is made where there is none.
 
     Raises:
-        InputError: it cannot be: said before hours of work, and not after.
+        InputError: the file cannot be written. This is said before hours of work, and not after.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

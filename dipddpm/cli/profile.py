@@ -9,9 +9,8 @@ from statistics import median
 import pandas as pd
 import torch
 
-from dipddpm.cli.options import add_device, count
 from dipddpm.denoisers import open_denoiser
-from dipddpm.experiments.stages import STAGES, Stage, stage, stage_names
+from dipddpm.experiments.stages import Stage, stage, stage_names
 from dipddpm.measure.instruments.flops import flops_by_operator
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.operators import Operator, operators
@@ -20,18 +19,8 @@ from dipddpm.measure.instruments.roofline import convolution_rate, peak_rate, pr
 BATCH = {"cpu": 16, "cuda": 256}
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """The verb and its options."""
-    p = verbs.add_parser("profile", help="the dearest operators of a stage, and its rate against the machine's")
-    p.add_argument("stage", metavar="STAGE", help=f"{', '.join(STAGES)}, dip-fit:ARCHITECTURE, or all")
-    p.add_argument("--denoiser", default="unet", help="unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME")
-    p.add_argument("--batch", type=int, help="images at once (default 16, on a GPU 256)")
-    p.add_argument("--rows", type=count, default=12, help="operators to list (default %(default)s)")
-    add_device(p)
-    p.set_defaults(verb=_profile)
-
-
-def _profile(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
+    """``dipddpm profile``."""
     device = torch.device(args.device)
     batch = BATCH.get(device.type, 16) if args.batch is None else args.batch
     denoiser, rows = open_denoiser(args.denoiser, device), []

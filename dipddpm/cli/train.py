@@ -1,4 +1,4 @@
-"""``dipddpm train`` and ``dipddpm train-extractor``."""
+"""``dipddpm train``: a denoiser, with the priors that it is to be shown."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dipddpm.cli.options import add_device, count, decay, rate, writable
+from dipddpm.cli.options import writable
 from dipddpm.data import open_dataset
-from dipddpm.denoisers.unet import save_checkpoint
 from dipddpm.distributed import Processes, processes
 from dipddpm.injection import Injection, injection, injections
 from dipddpm.measure.instruments.timer import synchronised
@@ -23,68 +22,14 @@ from dipddpm.registry import choose
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
 from dipddpm.train import train
-from dipddpm.train_extractor import train_extractor
 from dipddpm.training import Recipe, initial_network
 from dipddpm.unet import UNet
 
 INITIALISED_FROM = 64  # images that `--injection weights` fits the network to before it is trained
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """The two verbs and their options."""
-    p = verbs.add_parser("train", help="train a denoiser; run again to go on where it stopped")
-    p.add_argument("--dataset", default="photo-patches", help="photo-patches, cifar10 or folder:PATH")
-    p.add_argument("--data-root", type=Path, help="where downloaded data sets lie")
-    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
-    p.add_argument("--steps", type=count, default=5000, help="updates (default %(default)s)")
-    p.add_argument("--batch", type=count, default=64, help="images an update (default %(default)s)")
-    p.add_argument("--lr", type=rate, default=5e-4, help="peak learning rate (default %(default)s)")
-    p.add_argument("--ema", type=decay, default=0.999, help="decay of the averaged weights (default %(default)s)")
-    p.add_argument("--size", type=count, default=32, help="pixels (default %(default)s)")
-    p.add_argument("--channels", type=_ints, default=(32, 64, 96), help="width at each resolution (default 32,64,96)")
-    p.add_argument("--blocks", type=count, default=1, help="residual blocks a resolution (default %(default)s)")
-    p.add_argument(
-        "--held-out", type=count, default=512, help="held-out images for the loss, at most (default %(default)s)"
-    )
-    p.add_argument("--keep-at", type=_ints, default=(), help="updates whose checkpoint is kept besides the last")
-    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (default fp32)")
-    p.add_argument("--compile", action="store_true", help="through torch.compile")
-    p.add_argument(
-        "--injection", default="none",
-        help="how a prior enters: none; weights (a checkpoint like any other); residual or concat (a checkpoint that "
-        "restores in Python alone, from such priors: UNetDenoiser(FILE, way='residual'))",
-    )  # fmt: skip
-    p.add_argument("--prior", default="dip", help="dip, or a control: bicubic, mean_colour, ... (default %(default)s)")
-    p.add_argument("--task", default="inpaint", help="what priors are made from: observations of this degradation")
-    p.add_argument("--dip-architecture", default="deep_decoder", help="(default %(default)s)")
-    p.add_argument("--dip-iterations", type=count, default=200, help="(default %(default)s)")
-    p.add_argument(
-        "--priors", type=Path, metavar="FILE",
-        help="NAME.safetensors that holds the priors, or will; NAME.held-out.safetensors those of held-out images "
-        "(default: beside --out)",
-    )  # fmt: skip
-    p.add_argument(
-        "--cache", type=Path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
-    )
-    p.add_argument("--seed", type=int, default=0)
-    add_device(p)
-    p.set_defaults(verb=_train)
-
-    p = verbs.add_parser("train-extractor", help="train a feature extractor on classes; run again to go on")
-    p.add_argument("--dataset", required=True, help="folder:PATH with one sub-folder a class")
-    p.add_argument("--out", type=Path, required=True, help="file to write, NAME.safetensors")
-    p.add_argument("--epochs", type=count, default=10, help="passes over the images (default %(default)s)")
-    p.add_argument("--batch", type=count, default=128, help="images an update (default %(default)s)")
-    p.add_argument("--lr", type=rate, default=4e-3, help="peak learning rate (default %(default)s)")
-    p.add_argument("--seed", type=int, default=0)
-    p.set_defaults(verb=_train_extractor)
-
-
-def _ints(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part)
-
-
-def _train(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
+    """``dipddpm train``."""
     writable(args.out)
     dataset = open_dataset(args.dataset, args.data_root, args.size)
     images, held_out = dataset.load("train"), dataset.sample("test", args.held_out, or_fewer=True)
@@ -128,7 +73,6 @@ def _train(args: argparse.Namespace) -> None:
                 "data": dataset.label,
                 "torch": torch.__version__,
             },
-            save=save_checkpoint,
         )
         if group.first:
             losses = ", ".join(f"t={t}: {loss:.4f}" for t, loss in record["held_out_loss"].items())
@@ -148,18 +92,3 @@ def _priors(
             make_priors(images, of, memo, device=device, clock=synchronised, progress=bar.update).save(file)
     group.wait()
     return PriorSet.load(file, of)
-
-
-def _train_extractor(args: argparse.Namespace) -> None:
-    writable(args.out)
-    dataset = open_dataset(args.dataset)
-    provenance = {
-        "command": "dipddpm " + shlex.join(sys.argv[1:]),
-        "data": dataset.label,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    record = train_extractor(
-        dataset, args.out, epochs=args.epochs, batch=args.batch, lr=args.lr, seed=args.seed, provenance=provenance
-    )
-    print(f"wrote {args.out} after {record['updates']} updates; held-out accuracy {record['held_out_accuracy']:.1%}")

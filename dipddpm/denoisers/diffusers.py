@@ -98,7 +98,7 @@ class DiffusersDenoiser(Denoiser):
     def _index(self, path: Path) -> dict:
         """What the pipeline is made of: {part: [library, class]}."""
         try:
-            index = json.loads(path.read_text())
+            index = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise self._error(f"no {path.name} in it, as DDPMPipeline.save_pretrained writes") from error
         except ValueError as error:

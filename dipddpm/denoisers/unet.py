@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
@@ -23,17 +23,12 @@ SHIPPED = "reference"
 WEAKER = ("early", "middle")  # states of the same training run, shipped too: how strong a denoiser is is an axis
 
 
-def save_checkpoint(path: Path, weights: Mapping[str, Tensor], record: dict) -> None:
-    """Write ``path`` and ``path.json``, each in one atomic step. The U-Net's configuration goes inside the file, and
-    so do the injection that it was trained with and how its priors were made."""
+def checkpoint(weights: Mapping[str, Tensor], record: Mapping) -> bytes:
+    """What a checkpoint file holds: the weights, and of the record what is needed to use them, which is the U-Net's
+    configuration, the length of the schedule, the injection it was trained with and how its priors were made."""
     metadata = {"unet": json.dumps(record["model"]), "T": str(record["T"]), "format": "dipddpm-unet-1"}
     metadata |= {"injection": record.get("injection", "none"), "priors": json.dumps(record.get("priors"))}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({k: v.float().contiguous().cpu() for k, v in weights.items()}, partial, metadata)
-    partial.replace(path)
-    partial.write_text(json.dumps(record | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}, indent=1))
-    partial.replace(path.with_suffix(".json"))
+    return save({k: v.float().contiguous().cpu() for k, v in weights.items()}, metadata)
 
 
 def fingerprint(model: UNet, T: int, injection: str) -> str:

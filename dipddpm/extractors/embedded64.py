@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +66,11 @@ class Embedding(nn.Module):
         return self.layers(x).mean((2, 3))
 
 
-def save_embedding(path: Path, weights: dict[str, Tensor], record: dict) -> None:
-    """Write the weights in half precision to ``path`` and the record of what made them, with the hash, to ``.json``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def checkpoint(weights: Mapping[str, Tensor]) -> bytes:
+    """What a checkpoint file holds: the weights in half precision."""
     # Half precision halves the file; the rounded weights are the definition, so nothing is lost by it.
     tensors = {key: (v.half() if v.is_floating_point() else v).contiguous().cpu() for key, v in weights.items()}
-    data = save_safetensors(tensors, {"format": "dipddpm-embedded64-1"})
-    text = json.dumps(record | {"sha256": hashlib.sha256(data).hexdigest()}, indent=1)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
-    partial.write_text(text + "\n")
-    partial.replace(path.with_suffix(".json"))
+    return save_safetensors(tensors, {"format": "dipddpm-embedded64-1"})
 
 
 class Embedded64(Extractor):
@@ -147,7 +141,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights of a file whose hash is the one on record, and that hash."""
     record = path.with_suffix(".json")
     try:
-        data, expected = path.read_bytes(), json.loads(record.read_text())["sha256"]
+        data, expected = path.read_bytes(), json.loads(record.read_text(encoding="utf-8"))["sha256"]
     except FileNotFoundError as error:
         raise InputError(f"extractor {error.filename}: no such file (`dipddpm train-extractor` writes both)") from error
     except (ValueError, KeyError, TypeError) as error:

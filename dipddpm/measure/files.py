@@ -8,14 +8,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+PARTIAL = ".partial"
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
 
-    A kill at any moment leaves the old file, or the new one, never a part.
+    A kill at any moment leaves the old file, or the new one, never a part. Several processes may write files of one
+    folder, or the same file, at once: each has a temporary file of its own. A kill may leave that one behind, hidden
+    and under a name that no result has: see :func:`is_partial`. It has the suffix of ``path``, because some writers
+    choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f"{PARTIAL}{path.suffix}")
     os.close(handle)
     partial = Path(name)
     try:
@@ -26,9 +31,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether this is a temporary file of :func:`write_atomically`: being written, or left behind by a kill."""
+    return path.name.startswith(".") and PARTIAL in path.name
+
+
 def write_text(path: Path, text: str) -> None:
-    """``text`` to ``path``, atomically."""
-    write_atomically(path, lambda partial: partial.write_text(text))
+    """``text`` to ``path`` in UTF-8, atomically."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:

@@ -168,7 +168,7 @@ class Run:
             MeasureError: no such file, not a whole run file, or of another schema.
         """
         try:
-            text = json.loads(path.read_text())
+            text = json.loads(path.read_text(encoding="utf-8"))
             if (schema := text.pop("schema")) != SCHEMA:
                 raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")
             records = [

@@ -58,7 +58,7 @@ class Figures:
 
     def _drawn(self) -> dict:
         try:
-            return json.loads(self._manifest.read_text())
+            return json.loads(self._manifest.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
 

@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dipddpm", "dipddpm: does a DIP start pay for itself?")
     group.addoption(
         "--results", type=Path, metavar="DIR",
-        help="folder for the raw run and its report (default: .dipddpm/runs and reports; .dipddpm/reports for a "
-        "part of the suites, as -k selects it)",
+        help="folder for the raw run and its report (default: .dipddpm/runs and reports/latest; "
+        ".dipddpm/reports for a part of the suites, as -k selects it)",
     )  # fmt: skip
     group.addoption(
         "--cache", type=Path, metavar="DIR", default=Path(".dipddpm/cache"),
@@ -103,8 +103,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         raise pytest.UsageError("-n: a benchmark's processes would slow each other down; leave it out")
     results = config.getoption("results")
-    # reports/ is of whole runs: a table of one task would take the place of that of all
-    reports = results or Path(".dipddpm/reports" if selection(config) else "reports")
+    # reports/latest is of whole runs: a table of one task would take the place of that of all
+    reports = results or Path(".dipddpm/reports" if selection(config) else "reports/latest")
     stamp = time.strftime("%Y%m%d-%H%M%S")
     config.stash[RUN_FILE] = (results or Path(".dipddpm/runs")) / f"run-{stamp}.json"
     config.stash[FIGURES] = Figures(reports / "figures")

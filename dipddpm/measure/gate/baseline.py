@@ -145,7 +145,7 @@ def load(file: Path, check: bool = True) -> dict[str, Section]:
         MeasureError: not a baseline, of another format, or with a tolerance that cannot hold.
     """
     try:
-        text = json.loads(file.read_text())
+        text = json.loads(file.read_text(encoding="utf-8"))
         found = text.pop("format")
         if found != FORMAT:
             raise MeasureError(f"{file}: format {found}, this version reads {FORMAT}: promote a run again")

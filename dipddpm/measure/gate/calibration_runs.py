@@ -64,7 +64,7 @@ class CalibrationRuns:
             command = [sys.executable, "-m", "pytest", *map(str, paths), "-q", "-p", "no:cacheprovider", *places]
             made = subprocess.run(
                 [*command, "--device", self.device, *self.options, *options],
-                env=environment, capture_output=True, text=True, check=False,
+                env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False,
             )  # fmt: skip
             files = sorted(Path(scratch).glob("results/run-*.json"))
             run = Run.load(files[-1]) if files else None

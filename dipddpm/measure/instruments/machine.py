@@ -38,7 +38,7 @@ def machine() -> dict:
 def _cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -57,5 +57,5 @@ def _blas() -> str:
 def _gpu_driver() -> str:
     """Version of the GPU's driver and of the CUDA that torch was built for."""
     file = Path("/proc/driver/nvidia/version")
-    match = re.search(r"\b(\d{3}\.\d+(\.\d+)?)\b", file.read_text()) if file.exists() else None
+    match = re.search(r"\b(\d{3}\.\d+(\.\d+)?)\b", file.read_text(encoding="utf-8")) if file.exists() else None
     return f"{match[1] if match else 'unknown'}, CUDA {torch.version.cuda}"

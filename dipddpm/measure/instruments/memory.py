@@ -36,7 +36,7 @@ class PeakMemory:
         give_back()  # memory that the C library kept after a free is resident already, so that its use would go unseen
         self._before = self._seen = psutil.Process().memory_info().rss
         try:
-            CLEAR_REFS.write_text("5")  # resets VmHWM to the present size: see proc(5)
+            CLEAR_REFS.write_text("5", encoding="utf-8")  # resets VmHWM to the present size: see proc(5)
         except OSError:
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
@@ -50,7 +50,7 @@ class PeakMemory:
             self._watcher.join()
             peak = max(self._seen, psutil.Process().memory_info().rss)
         else:
-            line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+            line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
             peak = int(line.split()[1]) * 1024
         self.added = max(0, peak - self._before)
 

@@ -1,0 +1,139 @@
+"""The files of a training: its state, from which it goes on after a kill, and the checkpoints that it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dipddpm.denoisers.unet import checkpoint
+from dipddpm.errors import InputError
+from dipddpm.measure.files import write_atomically, write_text
+from dipddpm.training import Training
+from dipddpm.unet import UNet
+
+Save = Callable[[Path, Mapping[str, Tensor], dict], None]
+"""``save(path, weights, record)`` writes a checkpoint."""
+
+
+def write_checkpoint(path: Path, data: bytes, record: Mapping[str, object]) -> None:
+    """Write ``data`` to ``path`` and ``record`` of what made it, with the hash of the data, to ``.json`` beside it."""
+    write_atomically(path, lambda partial: partial.write_bytes(data))
+    text = json.dumps({**record, "sha256": hashlib.sha256(data).hexdigest()}, indent=1)
+    write_text(path.with_suffix(".json"), text + "\n")
+
+
+def save_checkpoint(path: Path, weights: Mapping[str, Tensor], record: Mapping[str, object]) -> None:
+    """Write a denoiser, as ``unet:PATH`` opens it, and its record."""
+    write_checkpoint(path, checkpoint(weights, record), record)
+
+
+def state_file(out: Path) -> Path:
+    """Where the state of a training lies that makes the checkpoint ``out``."""
+    return out.with_suffix(f"{out.suffix}.state")
+
+
+def read_state(file: Path, settings: Mapping[str, object]) -> dict | None:
+    """What :func:`write_state` wrote, its tensors on the CPU; None where there is no such file.
+
+    Raises:
+        InputError: the file is damaged, or of a run with other settings.
+    """
+    if not file.exists():
+        return None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        theirs = json.loads(state["settings"])
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is damaged: delete it, and the run begins anew") from error
+    other = [name for name in {**theirs, **settings} if theirs.get(name) != settings.get(name)]
+    if other:
+        raise InputError(
+            f"{file} belongs to a run with other settings ({', '.join(other)}): delete it or choose another --out"
+        )
+    return state
+
+
+def write_state(file: Path, state: Mapping[str, object], settings: Mapping[str, object]) -> None:
+    """Write all that :func:`read_state` gives back, and the settings that it must be read with."""
+    whole = {**state, "settings": json.dumps(settings)}
+    write_atomically(file, lambda partial: torch.save(whole, partial))
+
+
+@dataclass
+class Course:
+    """How a training went so far. It is part of the state: a run that goes on continues it.
+
+    Attributes:
+        curve: [update, mean loss of the updates since the point before]; window: losses since the last point.
+        seconds: of all updates. prior_seconds: of the priors, or of the initial weights.
+    """
+
+    curve: list[list[float]] = field(default_factory=list)
+    window: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    prior_seconds: float = 0.0
+
+    def add_point(self, at: int) -> float:
+        """End the window at an update; its mean loss."""
+        loss = round(sum(self.window) / len(self.window), 5)
+        self.curve.append([at, loss])
+        self.window.clear()
+        return loss
+
+
+@dataclass
+class TrainingFiles:
+    """What a training leaves on disk: its state, from which the same call goes on, and checkpoints with a record.
+
+    Attributes:
+        provenance: what a record says besides. score: the held-out loss of averaged weights, by step.
+        saved: which state there is to go on from, for messages.
+    """
+
+    out: Path
+    training: Training
+    course: Course
+    settings: Mapping[str, object]
+    provenance: Mapping[str, object]
+    score: Callable[[nn.Module], dict]
+    save: Save
+    saved: str
+
+    def keep_state(self) -> None:
+        """Write the state as it is now. Every process of a training calls this, and the first one writes."""
+        state, file = {"tensors": self.training.state(), **asdict(self.course)}, state_file(self.out)
+        if self.training.processes.first:
+            write_state(file, state, self.settings)
+        self.saved = f"{file}, of update {self.training.done}"
+
+    def keep_checkpoint(self, path: Path) -> dict:
+        """Write the averaged weights as they are now; the record that is written with them."""
+        record = self.record()
+        self.save(path, self.training.ema.shadow, record)
+        return record
+
+    def record(self) -> dict:
+        """What made the weights, and how good they are."""
+        training, course = self.training, self.course
+        averaged = UNet(**training.model.config).to(training.device)
+        averaged.load_state_dict(training.ema.shadow)
+        seen = training.done * training.recipe.batch
+        return {
+            **self.settings,
+            **self.provenance,
+            "processes": training.processes.count,
+            "updates": training.done,
+            "images_seen": seen,
+            "seconds": round(course.seconds, 1),
+            "prior_seconds": round(course.prior_seconds, 1),
+            "images_per_second": round(seen / course.seconds, 1) if course.seconds else None,
+            "loss_curve": course.curve,
+            "held_out_loss": self.score(averaged),
+        }

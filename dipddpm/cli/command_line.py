@@ -1,0 +1,196 @@
+"""Every verb and its options. Nothing here imports torch, so that help and usage errors come at once.
+
+What a verb does is in the module that its ``module`` default names. Names that an option can take are checked by that
+module where other distributions may add some; where none can, they are written out here, and a test holds them to what
+there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dipddpm import __version__
+from dipddpm.cli.options import add_device, count, decay, integers, rate, share
+
+SAMPLERS = ("ddim", "ddpm", "dpmpp_2m")
+STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "features")
+CALIBRATED = ("timing", "quality", "hog", "detection")
+
+DATA_ROOT = "where downloaded data sets lie"
+DENOISER = "unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="dipddpm", description="Does a Deep Image Prior start pay for itself?")
+    top.add_argument("--version", action="version", version=__version__)
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+    for add in (
+        _train, _train_extractor, _generate, _score, _report, _publish, _compare, _baseline, _calibrate, _profile
+    ):  # fmt: skip
+        add(verbs)
+    return top
+
+
+# ---- Networks -----------------------------------------------------------------------------------------------------
+
+
+def _train(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser("train", help="train a denoiser; run again to go on where it stopped")
+    p.add_argument("--dataset", default="photo-patches", help="photo-patches, cifar10 or folder:PATH")
+    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
+    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
+    p.add_argument("--steps", type=count, default=5000, help="updates (default %(default)s)")
+    p.add_argument("--batch", type=count, default=64, help="images per update (default %(default)s)")
+    p.add_argument("--lr", type=rate, default=5e-4, help="peak learning rate (default %(default)s)")
+    p.add_argument("--ema", type=decay, default=0.999, help="decay of the averaged weights (default %(default)s)")
+    p.add_argument("--size", type=count, default=32, help="pixels (default %(default)s)")
+    p.add_argument("--channels", type=integers, default=(32, 64, 96), help="width per resolution (default 32,64,96)")
+    p.add_argument("--blocks", type=count, default=1, help="residual blocks per resolution (default %(default)s)")
+    p.add_argument(
+        "--held-out", type=count, default=512, help="held-out images for the loss, at most (default %(default)s)"
+    )
+    p.add_argument("--keep-at", type=integers, default=(), help="updates whose checkpoint is kept besides the last")
+    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (default fp32)")
+    p.add_argument("--compile", action="store_true", help="through torch.compile")
+    p.add_argument(
+        "--injection", default="none",
+        help="how a prior enters: none; weights (a checkpoint like any other); residual or concat (a checkpoint that "
+        "restores in Python alone, from such priors: UNetDenoiser(FILE, way='residual'))",
+    )  # fmt: skip
+    p.add_argument("--prior", default="dip", help="dip, or a control: bicubic, mean_colour, ... (default %(default)s)")
+    p.add_argument("--task", default="inpaint", help="what priors are made from: observations of this degradation")
+    p.add_argument("--dip-architecture", default="deep_decoder", help="(default %(default)s)")
+    p.add_argument("--dip-iterations", type=count, default=200, help="(default %(default)s)")
+    p.add_argument(
+        "--priors", type=Path, metavar="FILE",
+        help="NAME.safetensors that holds the priors, or will; NAME.held-out.safetensors those of held-out images "
+        "(default: beside --out)",
+    )  # fmt: skip
+    p.add_argument(
+        "--cache", type=Path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
+    )
+    p.add_argument("--seed", type=int, default=0)
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.train")
+
+
+def _train_extractor(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser("train-extractor", help="train a feature extractor on classes; run again to go on")
+    p.add_argument("--dataset", required=True, help="folder:PATH with one sub-folder per class")
+    p.add_argument("--out", type=Path, required=True, help="file to write, NAME.safetensors")
+    p.add_argument("--epochs", type=count, default=10, help="passes over the images (default %(default)s)")
+    p.add_argument("--batch", type=count, default=128, help="images per update (default %(default)s)")
+    p.add_argument("--lr", type=rate, default=4e-3, help="peak learning rate (default %(default)s)")
+    p.add_argument("--seed", type=int, default=0)
+    p.set_defaults(module="dipddpm.cli.train_extractor")
+
+
+# ---- Populations --------------------------------------------------------------------------------------------------
+
+
+def _generate(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser("generate", help="sample a population into a folder; run again to go on, or for more")
+    p.add_argument("--denoiser", default="unet", help=DENOISER)
+    p.add_argument("--count", type=count, required=True, help="images in the folder when done")
+    p.add_argument("--out", type=Path, required=True, help="folder, of one configuration")
+    p.add_argument("--nfe", type=count, default=50, help="network evaluations per image (default %(default)s)")
+    p.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
+    p.add_argument("--eta", type=float, default=0.0, help="of ddim: 0 deterministic, 1 ancestral (default %(default)s)")
+    p.add_argument("--prior-from", metavar="DATASET", help="photographs to make priors of (default: start from noise)")
+    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
+    p.add_argument("--prior", default="dip", help="dip, blur, mean_colour, oracle (the photograph), ... (default dip)")
+    p.add_argument("--t0", type=int, help="step that a prior enters at")
+    p.add_argument("--dip-architecture", default="skip", help="(default %(default)s)")
+    p.add_argument("--dip-iterations", type=count, default=100, help="(default %(default)s)")
+    p.add_argument("--cache", type=Path, default=Path(".dipddpm/cache"), help="where DIP fits are kept")
+    p.add_argument("--batch", type=count, default=64, help="images sampled together (default %(default)s)")
+    p.add_argument("--worker", type=share, default=(0, 1), metavar="I/N", help="process I of N that share the folder")
+    p.add_argument("--seed", type=int, default=0)
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.generate")
+
+
+def _score(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser("score", help="FID or FD, KID, precision, recall, ... of a folder that generate wrote")
+    p.add_argument("folder", type=Path, help="what `dipddpm generate --out` wrote")
+    p.add_argument("--count", type=count, help="score only the first so many images (default: all)")
+    p.add_argument("--reference", required=True, metavar="DATASET", help="real images: cifar10, folder:PATH, ...")
+    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
+    p.add_argument("--split", default="train", help="of the reference; train+validation is all of both (default train)")
+    p.add_argument("--extractor", default="embedded64", help="embedded64, inception-v3, inception-v3:WEIGHTS")
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.score")
+
+
+# ---- Runs ---------------------------------------------------------------------------------------------------------
+
+
+def _report(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "report", help="draw tables and figures from the raw file of a run",
+        epilog="Pictures of restorations are not in the raw file: they stay where DIR holds them for this run.",
+    )  # fmt: skip
+    p.add_argument("run", type=Path, help="RUN.json")
+    p.add_argument(
+        "--out", type=Path, default=Path("reports/latest"), metavar="DIR",
+        help="folder, which then holds the report of this run and of no other (default %(default)s)",
+    )  # fmt: skip
+    p.set_defaults(module="dipddpm.cli.report")
+
+
+def _publish(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "publish", help="make the report of a run the one that is committed, in reports/reference",
+        epilog="Pictures of restorations come from the report of this run, beside RUN.json or in reports/latest.",
+    )  # fmt: skip
+    p.add_argument("run", type=Path, help="RUN.json of a whole run without failures")
+    p.set_defaults(module="dipddpm.cli.publish")
+
+
+def _compare(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "compare", help="compare a run with a baseline",
+        epilog="exit codes: 0 holds, 1 regression, 2 bad input, 3 no baseline, 4 undecided, 5 nothing measured",
+    )  # fmt: skip
+    p.add_argument("run", type=Path, help="RUN.json")
+    p.add_argument("baseline", type=Path, help="baselines/NAME.json")
+    p.add_argument("--dedicated", action="store_true", help="times are from a machine that does nothing else")
+    p.set_defaults(module="dipddpm.cli.compare")
+
+
+def _baseline(verbs: argparse._SubParsersAction) -> None:
+    baseline = verbs.add_parser("baseline", help="make baselines").add_subparsers(required=True, metavar="VERB")
+    p = baseline.add_parser("promote", help="make a run the baseline of its device type")
+    p.add_argument("run", type=Path, help="RUN.json of a whole run without failures")
+    p.add_argument("--reason", default="", help="what changed, and why it is right; the file keeps it")
+    p.add_argument("--out", type=Path, help="file (default baselines/PROFILE.json)")
+    p.set_defaults(module="dipddpm.cli.promote")
+
+
+def _calibrate(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "calibrate", help="run the suites against themselves and write the noise floor into a baseline",
+        epilog="Each run is kept under .dipddpm/calibration: the same command goes on where it was stopped.",
+    )  # fmt: skip
+    p.add_argument("baseline", type=Path, help="baselines/NAME.json")
+    p.add_argument("options", nargs="*", help="pytest options of the baseline, after -- (default: its profile)")
+    p.add_argument("--only", action="append", choices=CALIBRATED, help="may be repeated (default: all, in this order)")
+    p.add_argument("--repeats", type=count, default=20, help="runs for timing and hog (default %(default)s)")
+    p.add_argument("--hogs", type=int, default=2, help="busy processes beside the runs of hog (default %(default)s)")
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.calibrate")
+
+
+# ---- Speed --------------------------------------------------------------------------------------------------------
+
+
+def _profile(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser("profile", help="the dearest operators of a stage, and its rate against the machine's")
+    p.add_argument("stage", metavar="STAGE", help=f"{', '.join(STAGES)}, dip-fit:ARCHITECTURE, or all")
+    p.add_argument("--denoiser", default="unet", help=DENOISER)
+    p.add_argument("--batch", type=int, help="images at once (default 16, on a GPU 256)")
+    p.add_argument("--rows", type=count, default=12, help="operators to list (default %(default)s)")
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.profile")

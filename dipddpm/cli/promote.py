@@ -1,0 +1,24 @@
+"""``dipddpm baseline promote``: a run becomes the baseline of its device type."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dipddpm.measure.gate.baseline import NoBaseline, device_type
+from dipddpm.measure.gate.outcomes import NO_BASELINE
+from dipddpm.measure.gate.promote import promote
+from dipddpm.measure.record import MeasureError, Run
+
+EXIT_CODES = {NoBaseline: NO_BASELINE}
+
+
+def run(args: argparse.Namespace) -> None:
+    """``dipddpm baseline promote``."""
+    run = Run.load(args.run)
+    profile, *axes = str(run.settings.get("profile", "")).split()
+    if axes and not args.out:
+        raise MeasureError(f"{args.run} is of {profile} with {' '.join(axes)}: name the file with --out")
+    out = args.out or Path("baselines") / f"{profile}.json"
+    section = promote(run, args.reason, out)
+    print(f"wrote {out}: {len(section.entries)} entries for {device_type(run)}")

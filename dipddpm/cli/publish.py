@@ -1,0 +1,38 @@
+"""``dipddpm publish``: the report of a run becomes the one that is committed.
+
+The report of every session goes to ``reports/latest``, which git ignores, so that running the benchmark changes no file
+under version control. ``reports/reference`` is written by this verb alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dipddpm.cli.report import write_report
+from dipddpm.measure.record import MeasureError, Run
+
+LATEST, REFERENCE = Path("reports/latest"), Path("reports/reference")
+
+
+def run(args: argparse.Namespace) -> None:
+    """``dipddpm publish``."""
+    run = Run.load(args.run)
+    check(run, args.run)
+    written = write_report(run, REFERENCE, [args.run.parent, LATEST, REFERENCE])
+    for path in written:
+        print(f"wrote {path}")
+    for path in (*REFERENCE.glob("*.md"), *REFERENCE.glob("*.csv")):
+        if path not in written:  # a table of the run before, which this run has no records for
+            path.unlink()
+            print(f"removed {path}")
+
+
+def check(run: Run, file: Path) -> None:
+    """Raise MeasureError unless ``run`` is whole: numbers that are quoted must not be those of a part."""
+    if run.failed:
+        raise MeasureError(f"{file}: {run.failed} tests failed, so it is not published: mend them and run again")
+    if run.selected:
+        raise MeasureError(f"{file}: not a whole run ({run.selected}), so it is not published: run all suites")
+    if not run.records:
+        raise MeasureError(f"{file}: holds no records, so there is nothing to publish")

@@ -1,0 +1,169 @@
+"""The command line as a shell meets it: it answers at once, in any locale, and publishes whole runs alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import planted
+import pytest
+
+from dipddpm.cli import command_line, main
+from dipddpm.experiments.stages import STAGES
+from dipddpm.measure.gate.calibrate import PARTS
+from dipddpm.measure.record import INTERRUPTED, UNFINISHED
+from dipddpm.sampling import SAMPLERS
+from dipddpm.session.figures import Figures
+
+ROOT = Path(__file__).parent.parent
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def shell(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=os.environ | environment, capture_output=True, encoding="utf-8"
+    )
+
+
+# ---- Help ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("train --help", 0),
+        ("profile --help", 0),
+        ("", 2),
+        ("nonsense", 2),
+        ("train --out x.safetensors --steps 0", 2),
+    ],
+)
+def test_help_and_usage_errors_import_nothing_that_takes_seconds(options, code):
+    done = shell("-X", "importtime", "-m", "dipddpm", *options.split())
+    assert done.returncode == code, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    slow = {"torch", "numpy", "pandas", "scipy", "matplotlib", "pytest", "tqdm"}
+    assert "dipddpm.cli.command_line" in imported and not imported & slow
+    assert not [name for name in imported if name.startswith("dipddpm.experiments")]
+
+
+def test_names_written_out_in_the_help_are_those_there_are():
+    assert sorted(command_line.SAMPLERS) == sorted(SAMPLERS)
+    assert list(command_line.STAGES) == list(STAGES) and command_line.CALIBRATED == PARTS
+
+
+def test_every_verb_has_a_module():
+    text = (ROOT / "dipddpm" / "cli" / "command_line.py").read_text(encoding="utf-8")
+    named = {line.split('"')[1].rpartition(".")[2] for line in text.splitlines() if "set_defaults(module=" in line}
+    modules = {file.stem for file in (ROOT / "dipddpm" / "cli").glob("*.py")}
+    assert modules - {"__init__", "command_line", "options"} == named
+
+
+# ---- Locales ------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_in_a_locale_without_encoding(tmp_path):
+    """Names of arms and settings are not ASCII, and neither is the report, whatever the locale says."""
+    run = planted.experiment(+1.0, 0.0, treatments=1)
+    run.title = "Größe → Qualität"
+    run.settings["data"] = "folder:Фото"
+    run.records.append(planted.record("débruitage", "control", [25.0] * 16, budget=5))
+    run.save(tmp_path / "run.json")
+    done = shell("-m", "dipddpm", "report", str(tmp_path / "run.json"), "--out", str(tmp_path / "né"), **PLAIN)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "né" / "leaderboard.md").read_text(encoding="utf-8")
+    assert "# Größe → Qualität" in text and "folder:Фото" in text and "| débruitage " in text
+    assert "wrote " in done.stdout and "leaderboard.md" in done.stdout
+
+
+def test_printing_in_a_locale_without_encoding():
+    program = (
+        "from dipddpm.cli import main; import sys; code = main(sys.argv[1:]); print('\\u2192 \\xe9'); sys.exit(code)"
+    )
+    done = shell("-c", program, "report", "né.json", **PLAIN)
+    assert done.returncode == 2 and "no such run file" in done.stderr
+    assert r"\u2192 \xe9" in done.stdout and "Traceback" not in done.stderr
+
+
+# ---- Publishing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def latest(tmp_path, monkeypatch):
+    """A run file and the report of its session in reports/latest, with a picture that no run file holds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dipddpm.session.figures._draw", lambda run, folder: _drawn(folder, "chart"))
+    run = planted.experiment(+1.0, 0.0, treatments=1)
+    run.save(tmp_path / "runs" / "run.json")
+    figures = Figures(Path("reports/latest/figures"))
+    figures.add("grid-task", "key", lambda: _drawn(figures.folder, "grid-task"))
+    assert main(["report", "runs/run.json"]) == 0
+    figures.add("grid-task", "key", list)  # the first report of a folder knows of no pictures in it
+    _drawn(figures.folder, "grid-task")
+    figures.add("grid-task", "again", lambda: _drawn(figures.folder, "grid-task"))
+    return run
+
+
+def _drawn(folder, name):
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in (".png", ".svg"):
+        (folder / name).with_suffix(suffix).write_text(name, encoding="utf-8")
+    return [folder / f"{name}.png"]
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).rglob("*") if path.is_file())
+
+
+REPORT = ["chart.png", "chart.svg", "drawn-from.json", "leaderboard.csv", "leaderboard.md"]
+PICTURES = ["grid-task.png", "grid-task.svg"]
+
+
+def test_a_published_report_has_the_pictures_of_its_run(latest, capsys):
+    assert main(["publish", "runs/run.json"]) == 0
+    assert names("reports/reference") == sorted(REPORT + PICTURES)
+    assert "![grid-task](figures/grid-task.png)" in Path("reports/reference/leaderboard.md").read_text(encoding="utf-8")
+    assert "wrote reports/reference/leaderboard.md" in capsys.readouterr().out
+    assert main(["report", "runs/run.json"]) == 0 and names("reports/latest") == sorted(REPORT + PICTURES)
+
+
+def test_a_published_report_is_of_no_other_run(latest, capsys):
+    assert main(["publish", "runs/run.json"]) == 0
+    Path("reports/reference/populations.csv").write_text("of before", encoding="utf-8")
+    planted.experiment(-1.0, 0.0, seed=1, treatments=1).save(Path("runs/other.json"))
+    assert main(["publish", "runs/other.json"]) == 0
+    assert names("reports/reference") == REPORT and "populations.csv" in capsys.readouterr().out
+    assert json.loads(Path("reports/reference/figures/drawn-from.json").read_text(encoding="utf-8")).keys() == {
+        "charts"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"failed": 2}, "2 tests failed, so it is not published"),
+        ({"selected": "-k 'inpaint'"}, "not a whole run (-k 'inpaint'), so it is not published"),
+        ({"selected": UNFINISHED}, "not a whole run (unfinished)"),
+        ({"selected": INTERRUPTED}, "not a whole run (interrupted)"),
+        ({"records": []}, "holds no records"),
+    ],
+)
+def test_what_is_not_published(tmp_path, monkeypatch, capsys, changes, message):
+    monkeypatch.chdir(tmp_path)
+    run = planted.experiment(+1.0, 0.0, treatments=1)
+    for name, value in changes.items():
+        setattr(run, name, value)
+    run.save(tmp_path / "run.json")
+    assert main(["publish", "run.json"]) == 2
+    err = capsys.readouterr().err
+    assert f"dipddpm: run.json: {message}" in err and err.count("\n") == 1
+    assert not Path("reports").exists()
+
+
+def test_a_run_changes_no_file_under_version_control():
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"reports/latest/", ".dipddpm/"} <= set(ignored)
+    assert {path.name for path in (ROOT / "reports").iterdir()} <= {"reference", "latest"}
