@@ -124,7 +124,7 @@ class TrainingFiles:
         training, course = self.training, self.course
         averaged = UNet(**training.model.config).to(training.device)
         averaged.load_state_dict(training.ema.shadow)
-        seen = training.done * training.recipe.batch
+        seen = training.done * training.settings.batch
         return {
             **self.settings,
             **self.provenance,

@@ -6,64 +6,25 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, fields
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dipddpm.batches import ChargedClock, in_batches
+from dipddpm.batches import ChargedClock
 from dipddpm.checkpoints import Course, Save, TrainingFiles, read_state, save_checkpoint, state_file
-from dipddpm.data import to_float
 from dipddpm.distributed import ALONE, Processes
 from dipddpm.errors import InputError
 from dipddpm.injection import Injection
 from dipddpm.prior_sets import PriorSet
 from dipddpm.rng import image_keys, seed_for
 from dipddpm.schedule import Schedule
-from dipddpm.training import PLAIN, Batch, Diverged, Recipe, Training, ddpm_loss
+from dipddpm.training import PLAIN, Diverged, Training, TrainingSettings, held_out_loss
 from dipddpm.unet import UNet
 
-HELD_OUT_T = (50, 150, 300, 500, 800)  # signal-to-noise from 34 to 0.0015: from retouching to guessing
 KEPT_EVERY = 60.0  # seconds after which the state is written at the latest: what a kill may cost
 CURVE_EVERY = 100  # updates whose mean loss is a point of the curve
-
-
-@torch.inference_mode()
-def held_out_loss(
-    model: nn.Module,
-    schedule: Schedule,
-    images: Tensor,
-    device: torch.device,
-    seed: int = 0,
-    way: Injection = PLAIN,
-    mu: Tensor | None = None,
-) -> dict:
-    """Loss at each of five steps over held-out uint8 images, the same noise at every call: {t: mean squared error}.
-
-    A schedule too short for some of the steps goes without them.
-    """
-    model.eval()
-    losses, stage = {}, f"held-out loss ({images.shape[-1]} px, {device.type})"
-
-    def loss(batch: Batch, some: slice) -> Tensor:
-        x_0, t, eps, mu = batch.part(some)
-        return ddpm_loss(model, schedule, x_0, t, eps, way, mu)
-
-    for t in (t for t in HELD_OUT_T if t < schedule.T):
-        rng = torch.Generator().manual_seed(seed_for(seed, "held out", t))
-        values = []
-        for start in range(0, len(images), 128):
-            x_0 = to_float(images[start : start + 128])
-            eps = torch.randn(x_0.shape, generator=rng)
-            steps = torch.full((len(x_0),), t, device=device)
-            priors = None if mu is None else mu[start : start + 128].to(device)
-            batch = Batch(x_0.to(device), steps, eps.to(device), priors)
-            values += in_batches(stage, len(x_0), partial(loss, batch))
-        losses[t] = float(torch.cat(values).mean())
-    model.train()
-    return losses
 
 
 def train(
@@ -73,8 +34,8 @@ def train(
     *,
     model: UNet,
     schedule: Schedule,
-    recipe: Recipe,
-    way: Injection = PLAIN,
+    settings: TrainingSettings,
+    injection: Injection = PLAIN,
     priors: PriorSet | None = None,
     held_out_priors: PriorSet | None = None,
     initialise: Callable[[UNet], object] | None = None,
@@ -95,7 +56,7 @@ def train(
     Args:
         images: (N, 3, H, W) uint8, the training split.
         held_out: (M, 3, H, W) uint8, never trained on.
-        way: how a prior enters; one that the network sees needs ``priors`` and ``held_out_priors``, made alike.
+        injection: how a prior enters; one that the network sees needs ``priors`` and ``held_out_priors``, made alike.
         initialise: changes the new network before its training begins; a run that goes on has no use for it.
         initialised: what it does that with, as JSON can hold it: a run with another one is another run.
         processes: those that train together, each calling this with the same arguments; the first one writes.
@@ -113,10 +74,10 @@ def train(
     device, clock = torch.device(device), ChargedClock(clock)
 
     # What is trained on, and the settings that decide every number: a state of other settings is refused.
-    mu, held_out_mu = (_mu(way, made, of) for made, of in ((priors, images), (held_out_priors, held_out)))
+    mu, held_out_mu = (_mu(injection, made, of) for made, of in ((priors, images), (held_out_priors, held_out)))
     used = priors if mu is not None else None
-    settings = _settings(recipe, schedule, model, images, held_out, way, used, initialised)
-    state = read_state(state_file(out), settings)
+    deciding = _deciding(settings, schedule, model, images, held_out, injection, used, initialised)
+    state = read_state(state_file(out), deciding)
 
     # Initial weights are fitted once. Their time is that of a prior, as is that of the priors the network is shown.
     course = Course(prior_seconds=used.seconds if used else 0.0)
@@ -126,7 +87,7 @@ def train(
         course.prior_seconds = clock() - began
 
     # Begin, or go on from the state.
-    training = Training(model, schedule, recipe, way, device, processes)
+    training = Training(model, schedule, settings, injection, device, processes)
     saved = "none was saved yet"
     if state:
         training.load(state["tensors"])
@@ -135,11 +96,11 @@ def train(
     processes.share_weights(training.model)
 
     def score(averaged: nn.Module) -> dict:
-        return held_out_loss(averaged, schedule, held_out, training.device, 0, way, held_out_mu)
+        return held_out_loss(averaged, schedule, held_out, training.device, 0, injection, held_out_mu)
 
-    files = TrainingFiles(out, training, course, settings, provenance or {}, score, save, saved)
+    files = TrainingFiles(out, training, course, deciding, provenance or {}, score, save, saved)
     _update_to_the_end(files, images, mu, clock, save_every, keep_at)
-    return files.keep_checkpoint(out) if processes.first else settings
+    return files.keep_checkpoint(out) if processes.first else deciding
 
 
 def _update_to_the_end(
@@ -152,7 +113,7 @@ def _update_to_the_end(
 ) -> None:
     """All updates that are left, with a progress bar; state and checkpoints are written as they fall due."""
     training, course, first = files.training, files.course, files.training.processes.first
-    steps, batch = training.recipe.steps, training.recipe.batch
+    steps, batch = training.settings.steps, training.settings.batch
     started, kept = clock() - course.seconds, course.seconds
     bar = tqdm(
         range(training.done, steps), initial=training.done, total=steps, unit="update", mininterval=2,
@@ -188,35 +149,35 @@ def _update_to_the_end(
         raise
 
 
-def _settings(
-    recipe: Recipe,
+def _deciding(
+    settings: TrainingSettings,
     schedule: Schedule,
     model: UNet,
     images: Tensor,
     held_out: Tensor,
-    way: Injection,
+    injection: Injection,
     priors: PriorSet | None,
     initialised: Mapping[str, object] | None,
 ) -> dict:
     """Everything that decides the numbers of a training, as JSON can hold it."""
-    return asdict(recipe) | {
+    return asdict(settings) | {
         "T": schedule.T,
         "model": model.config,
         "images": len(images),
         "images_hash": f"{seed_for(*image_keys(images)):x}",
         "held_out": len(held_out),
         "held_out_hash": f"{seed_for(*image_keys(held_out)):x}",
-        "injection": way.name,
+        "injection": injection.name,
         "priors": priors.record() if priors else None,
         "initialised": dict(initialised) if initialised else None,
     }
 
 
-def _mu(way: Injection, priors: PriorSet | None, images: Tensor) -> Tensor | None:
+def _mu(injection: Injection, priors: PriorSet | None, images: Tensor) -> Tensor | None:
     """The priors that the network is shown, once it is sure that they belong to the images."""
-    if not way.sees_mu:
+    if not injection.sees_mu:
         return None
     if priors is None:
-        raise InputError(f"injection {way.name!r} shows the network a prior: name one (--prior)")
+        raise InputError(f"injection {injection.name!r} shows the network a prior: name one (--prior)")
     priors.check(images)
     return priors.mu

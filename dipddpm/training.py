@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -293,3 +293,39 @@ class Training:
             moments.setdefault(int(i), {})[key] = torch.empty_like(like, requires_grad=False).copy_(value)
         self._optimizer.load_state_dict(whole | {"state": moments})
         self.done = self.ema.updates = int(state["done"])
+
+
+@torch.inference_mode()
+def held_out_loss(
+    model: nn.Module,
+    schedule: Schedule,
+    images: Tensor,
+    device: torch.device,
+    seed: int = 0,
+    injection: Injection = PLAIN,
+    mu: Tensor | None = None,
+) -> dict:
+    """Loss at each of five steps over held-out uint8 images, the same noise at every call: {t: mean squared error}.
+
+    A schedule too short for some of the steps goes without them.
+    """
+    model.eval()
+    losses, stage = {}, f"held-out loss ({images.shape[-1]} px, {device.type})"
+
+    def loss(batch: Batch, some: slice) -> Tensor:
+        x_0, t, eps, mu = batch.part(some)
+        return ddpm_loss(model, schedule, x_0, t, eps, injection, mu)
+
+    for t in (t for t in HELD_OUT_T if t < schedule.T):
+        rng = torch.Generator().manual_seed(seed_for(seed, "held out", t))
+        values = []
+        for start in range(0, len(images), 128):
+            x_0 = to_float(images[start : start + 128])
+            eps = torch.randn(x_0.shape, generator=rng)
+            steps = torch.full((len(x_0),), t, device=device)
+            priors = None if mu is None else mu[start : start + 128].to(device)
+            batch = Batch(x_0.to(device), steps, eps.to(device), priors)
+            values += in_batches(stage, len(x_0), partial(loss, batch))
+        losses[t] = float(torch.cat(values).mean())
+    model.train()
+    return losses

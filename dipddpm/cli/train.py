@@ -17,12 +17,12 @@ from dipddpm.distributed import Processes, processes
 from dipddpm.injection import Injection, injection, injections
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
-from dipddpm.prior_sets import PriorRecipe, PriorSet, make_priors, observe
+from dipddpm.prior_sets import PriorSet, PriorSettings, make_priors, observe
 from dipddpm.registry import choose
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
 from dipddpm.train import train
-from dipddpm.training import Recipe, initial_network
+from dipddpm.training import TrainingSettings, initial_network
 from dipddpm.unet import UNet
 
 INITIALISED_FROM = 64  # images that `--injection weights` fits the network to before it is trained
@@ -33,24 +33,24 @@ def run(args: argparse.Namespace) -> None:
     writable(args.out)
     dataset = open_dataset(args.dataset, args.data_root, args.size)
     images, held_out = dataset.load("train"), dataset.sample("test", args.held_out, or_fewer=True)
-    recipe = Recipe(
+    settings = TrainingSettings(
         args.steps, batch=args.batch, lr=args.lr, ema_decay=args.ema, seed=args.seed, precision=args.precision,
         compiled=args.compile,
     )  # fmt: skip
     able = [name for name, kind in injections().items() if kind.trained or name == "none"]
-    way = injection(choose("injection to train for", args.injection, able))
+    entry = injection(choose("injection to train for", args.injection, able))
     config = {"size": args.size, "channels": args.channels, "blocks": args.blocks}
-    model = initial_network(config, args.seed, way.channels)
+    model = initial_network(config, args.seed, entry.channels)
     with processes(args.device) as (group, device):
         file = args.priors or args.out.with_suffix(".priors.safetensors")
-        priors = _priors(args, way, file, images, group, device)
-        held_out_priors = _priors(args, way, file.with_stem(f"{file.stem}.held-out"), held_out, group, device)
+        priors = _priors(args, entry, file, images, group, device)
+        held_out_priors = _priors(args, entry, file.with_stem(f"{file.stem}.held-out"), held_out, group, device)
 
         def initialise(model: UNet) -> None:
             few = images[:: max(1, len(images) // INITIALISED_FROM)][:INITIALISED_FROM]
             rng = ImageRng.for_images(image_keys(few), args.seed, args.task, "weights", device=device)
             observation = observe(few, args.task, args.seed, device)
-            way.initialise(model, observation, Schedule.linear(), rng, args.dip_iterations)
+            entry.initialise(model, observation, Schedule.linear(), rng, args.dip_iterations)
 
         fitted = {"task": args.task, "iterations": args.dip_iterations, "seed": args.seed}
         record = train(
@@ -59,12 +59,12 @@ def run(args: argparse.Namespace) -> None:
             args.out,
             model=model,
             schedule=Schedule.linear(),
-            recipe=recipe,
-            way=way,
+            settings=settings,
+            injection=entry,
             priors=priors,
             held_out_priors=held_out_priors,
-            initialise=initialise if way.initialises else None,
-            initialised=fitted if way.initialises else None,
+            initialise=initialise if entry.initialises else None,
+            initialised=fitted if entry.initialises else None,
             device=device,
             processes=group,
             keep_at=args.keep_at,
@@ -80,12 +80,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _priors(
-    args: argparse.Namespace, way: Injection, file: Path, images: Tensor, group: Processes, device: torch.device
+    args: argparse.Namespace, entry: Injection, file: Path, images: Tensor, group: Processes, device: torch.device
 ) -> PriorSet | None:
-    """The priors of some images, if ``way`` shows them to the network. The first process makes them, all read them."""
-    if not way.sees_mu:
+    """The priors of some images, where the network is shown them. The first process makes them, all read them."""
+    if not entry.sees_mu:
         return None
-    of = PriorRecipe(args.prior, args.task, args.dip_architecture, args.dip_iterations, args.seed)
+    of = PriorSettings(args.prior, args.task, args.dip_architecture, args.dip_iterations, args.seed)
     if group.first and not file.exists():
         memo = Store(args.cache, device).measured
         with tqdm(total=len(images), unit="prior", mininterval=2, file=sys.stderr) as bar:

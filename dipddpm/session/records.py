@@ -11,7 +11,7 @@ from dipddpm.experiments.generation import Population
 from dipddpm.experiments.restoration import Cell
 from dipddpm.experiments.training_arms import PLAIN, TrainingArm
 from dipddpm.experiments.training_quality import TrainedQuality
-from dipddpm.measure.record import Measure, Record, Role
+from dipddpm.measure.record import Measure, Record, RecordRole
 from dipddpm.metrics import metrics
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys, seed_for
@@ -31,7 +31,7 @@ def restoration_record(
     suite: str = "restoration",
     group: str = "",
     name: str = "",
-    role: Role | None = None,
+    role: RecordRole | None = None,
     **axes: object,
 ) -> Record:
     """A cell of the restoration experiment.
