@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from dipddpm import dip, stacking
 from dipddpm.dip import (
     DeepImagePrior,
-    architecture,
+    architecture_class,
     architectures,
-    flops,
     halvings,
     matched_width,
     parameter_count,
@@ -20,7 +19,9 @@ from dipddpm.dip import (
     width_for,
 )
 from dipddpm.errors import InputError
-from dipddpm.fitting.plain import build, fit_dip
+from dipddpm.experiments.stages import dip_flops
+from dipddpm.fitting import fit_dip
+from dipddpm.fitting.plain import Plain, build
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import Observation, Operator
 
@@ -50,7 +51,7 @@ def observe(images: int = len(SEEDS), size: int = SIZE) -> Observation:
 def fit(name: str, iterations, *, order=(0, 1, 2), seeds=SEEDS, y=None, kind=None, **options):
     """The fit of images ``order``, each with the seed that belongs to it."""
     return fit_dip(
-        kind or architecture(name),
+        kind or architecture_class(name),
         Observation((observe().y if y is None else y)[list(order)], Identity()),
         ImageRng([seeds[i] for i in order]),
         iterations=iterations,
@@ -90,7 +91,7 @@ class Tiny(DeepImagePrior):
 @pytest.mark.parametrize("width", [None, 6])
 def test_output_is_an_image_in_range(name, size, width):
     torch.manual_seed(0)
-    network = architecture(name)(size=size, width=width)
+    network = architecture_class(name)(size=size, width=width)
     z = network.draw_z(ImageRng([1, 2]))
     assert z.shape == (2, *network.z_shape())
     assert z.min() >= 0 and z.max() <= 0.1
@@ -104,7 +105,7 @@ def test_output_is_an_image_in_range(name, size, width):
 @pytest.mark.parametrize("size", [24, 40, 48, 64, 72, 88, 96, 104, 256])
 def test_any_multiple_of_8_is_supported(name, size):
     with torch.device("meta"):
-        network = architecture(name)(size=size)
+        network = architecture_class(name)(size=size)
         assert network(torch.empty(1, *network.z_shape())).shape == (1, 3, size, size)
 
 
@@ -140,7 +141,7 @@ def test_upsampling_can_be_fitted_after_inference():
 @every_architecture
 def test_gradient_reaches_every_parameter(name):
     torch.manual_seed(0)
-    network = architecture(name)(size=SIZE)
+    network = architecture_class(name)(size=SIZE)
     network(network.draw_z(ImageRng([1]))).square().mean().backward()
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name
@@ -151,7 +152,7 @@ def test_gradient_reaches_every_parameter(name):
 @every_architecture
 def test_network_carries_no_state_from_call_to_call(name):
     torch.manual_seed(0)
-    network = architecture(name)(size=SIZE)
+    network = architecture_class(name)(size=SIZE)
     z, other = network.draw_z(ImageRng([1])), network.draw_z(ImageRng([2]))
     first = network(z)
     network(other)
@@ -160,13 +161,13 @@ def test_network_carries_no_state_from_call_to_call(name):
 
 @pytest.mark.parametrize("size", [16, 32, 64])
 def test_deep_decoder_has_fewer_parameters_than_the_image_has_values(size):
-    assert parameter_count(architecture("deep_decoder"), size) < 3 * size**2
+    assert parameter_count(architecture_class("deep_decoder"), size) < 3 * size**2
 
 
 def test_encoder_decoder_has_no_way_around_the_bottleneck():
     def depends_on_z_without_bottleneck(name: str) -> bool:
         torch.manual_seed(0)
-        network = architecture(name)(size=SIZE)
+        network = architecture_class(name)(size=SIZE)
         network.down[-1].register_forward_hook(lambda module, args, output: torch.zeros_like(output))
         one, other = (network(network.draw_z(ImageRng([seed]))) for seed in (1, 2))
         return not torch.equal(one, other)
@@ -177,7 +178,7 @@ def test_encoder_decoder_has_no_way_around_the_bottleneck():
 
 def test_encoder_decoder_differs_from_skip_in_the_skips_alone():
     def shapes(name: str) -> dict[str, torch.Size]:
-        return {key: p.shape for key, p in architecture(name)(size=32).named_parameters()}
+        return {key: p.shape for key, p in architecture_class(name)(size=32).named_parameters()}
 
     skip, without = shapes("skip"), shapes("encoder_decoder")
     assert {key for key in skip if not key.startswith("skip.")} == set(without)
@@ -187,7 +188,7 @@ def test_encoder_decoder_differs_from_skip_in_the_skips_alone():
 
 def test_unknown_architecture_lists_the_known():
     with pytest.raises(InputError) as error:
-        architecture("skipp")
+        architecture_class("skipp")
     assert "'skipp'" in str(error.value)
     assert all(name in str(error.value) for name in architectures())
 
@@ -197,39 +198,43 @@ def test_unknown_architecture_lists_the_known():
 
 def test_parameter_count_of_deep_decoder_is_known():
     # 4 blocks of (24 x 24 mixing, 24 scales, 24 shifts), then 24 x 3
-    assert parameter_count(architecture("deep_decoder"), 32, width=24) == 4 * (24 * 24 + 2 * 24) + 24 * 3
+    assert parameter_count(architecture_class("deep_decoder"), 32, width=24) == 4 * (24 * 24 + 2 * 24) + 24 * 3
 
 
 @every_architecture
 def test_parameter_count_is_that_of_the_network_and_draws_nothing(name):
-    expected = sum(p.numel() for p in architecture(name)(size=SIZE, width=5).parameters())
+    expected = sum(p.numel() for p in architecture_class(name)(size=SIZE, width=5).parameters())
     state = torch.get_rng_state()
-    assert parameter_count(architecture(name), SIZE, width=5) == expected
+    assert parameter_count(architecture_class(name), SIZE, width=5) == expected
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def flops(*network, **options):
+    return dip_flops(*network, **options)["flops"]
 
 
 def test_flops_of_deep_decoder_are_known():
     # mixing happens before upsampling, at 4, 8, 16 and 32 px; two operations a multiply-accumulate
     mixing = 24 * 24 * (4**2 + 8**2 + 16**2 + 32**2)
-    assert flops(architecture("deep_decoder"), 32, width=24) == 2 * (mixing + 24 * 3 * 32**2)
+    assert flops(architecture_class("deep_decoder"), 32, width=24) == 2 * (mixing + 24 * 3 * 32**2)
 
 
 @every_architecture
 def test_flops_grow_with_size_and_width(name):
-    at = architecture(name)
+    at = architecture_class(name)
     assert 0 < flops(at, 16, width=8) < flops(at, 32, width=8) < flops(at, 32, width=16)
 
 
 @every_architecture
 def test_matched_width_meets_the_parameters_of_skip(name):
-    target = parameter_count(architecture("skip"), 32)
-    width = matched_width(architecture(name), 32, target)
-    assert parameter_count(architecture(name), 32, width) == pytest.approx(target, rel=0.15)
+    target = parameter_count(architecture_class("skip"), 32)
+    width = matched_width(architecture_class(name), 32, target)
+    assert parameter_count(architecture_class(name), 32, width) == pytest.approx(target, rel=0.15)
 
 
 @every_architecture
 def test_matched_width_is_the_nearest(name):
-    at = architecture(name)
+    at = architecture_class(name)
     counts = {width: parameter_count(at, SIZE, width) for width in range(1, 7)}
     for target in (1, counts[4], counts[4] + 1, (counts[4] + counts[5]) // 2 + 1):
         nearest = min(abs(count - target) for count in counts.values())
@@ -238,14 +243,14 @@ def test_matched_width_is_the_nearest(name):
 
 def test_matched_width_needs_a_positive_target():
     with pytest.raises(InputError, match="got 0"):
-        matched_width(architecture("skip"), SIZE, 0)
+        matched_width(architecture_class("skip"), SIZE, 0)
 
 
 def test_matched_name_is_the_architecture_at_the_width_that_matches():
-    assert architecture("unet:matched") is architecture("unet")
+    assert architecture_class("unet:matched") is architecture_class("unet")
     assert width_for("unet", 32, "skip") is None
-    target = parameter_count(architecture("skip"), 32)
-    assert width_for("unet:matched", 32, "skip") == matched_width(architecture("unet"), 32, target)
+    target = parameter_count(architecture_class("skip"), 32)
+    assert width_for("unet:matched", 32, "skip") == matched_width(architecture_class("unet"), 32, target)
 
 
 # fitting
@@ -257,7 +262,7 @@ def test_iteration_0_is_the_untrained_network(name):
     untrained = fit(name, [0])
     for i, seed in enumerate(SEEDS):
         torch.manual_seed(seed)
-        network = architecture(name)(size=SIZE)
+        network = architecture_class(name)(size=SIZE)
         z = network.draw_z(ImageRng([seed]))
         expected = network(z)[0]
         growth = growth_between(expected, nudge(network)(z)[0])
@@ -289,7 +294,7 @@ def growth_between(before: Tensor, after: Tensor) -> float:
 def ulp_moved(name: str) -> type[DeepImagePrior]:
     """The architecture with every initial weight moved by an ulp."""
 
-    class Nudged(architecture(name)):
+    class Nudged(architecture_class(name)):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             nudge(self)
@@ -382,7 +387,7 @@ def test_same_seed_gives_the_same_result_whatever_the_global_generator(name):
 
 @every_architecture
 def test_images_have_weights_and_z_of_their_own(name):
-    network, z = build(architecture(name), ImageRng([11, 22, 11]), SIZE, None)
+    network, z = build(architecture_class(name), ImageRng([11, 22, 11]), SIZE, None)
     assert not torch.equal(z[0], z[1]) and torch.equal(z[0], z[2])
     for parameter_name, p in network.named_parameters():
         if parameter_name.endswith("weight") and p.ndim > 2:
@@ -398,13 +403,15 @@ def test_fitting_reduces_the_loss_of_every_image(name):
 
 @every_architecture
 def test_parameters_of_a_fit_are_those_of_one_network(name):
-    assert fit(name, [0]).parameters == parameter_count(architecture(name), SIZE)
+    assert fit(name, [0]).parameters == parameter_count(architecture_class(name), SIZE)
 
 
 def test_ema_is_the_normalised_weighted_average_of_the_outputs():
     Tiny.seen, decay = [], 0.9
     observation = observe(2, size=8)
-    fitted = fit_dip(Tiny, observation, ImageRng([1, 2]), iterations=[1, 4], size=8, ema_decay=decay, lr=0.1)
+    fitted = fit_dip(
+        Tiny, observation, ImageRng([1, 2]), iterations=[1, 4], size=8, method=Plain(ema_decay=decay, lr=0.1)
+    )
     assert len(Tiny.seen) == 4
     weights = [decay**3, decay**2, decay, 1.0]
     average = sum(w * image for w, image in zip(weights, Tiny.seen, strict=True)) / sum(weights)
@@ -435,16 +442,18 @@ def test_without_input_noise_a_step_is_adam_on_the_misfit():
         for p in network.parameters():
             p -= lr * p.grad.sign()
         expected = network(z)
-    fitted = fit_dip(Tiny, Observation(y, Identity()), ImageRng([5]), iterations=[1], size=8, lr=lr, input_noise=0.0)
+    fitted = fit_dip(
+        Tiny, Observation(y, Identity()), ImageRng([5]), iterations=[1], size=8, method=Plain(lr=lr, input_noise=0.0)
+    )
     torch.testing.assert_close(fitted.last[0], expected, rtol=1e-4, atol=1e-5)
 
 
 @every_architecture
 def test_input_noise_is_that_of_the_architecture_unless_given(name):
     """None for the two decoders, whose authors use none; no draw is spent on it."""
-    kind, untouched = architecture(name), ImageRng([11])
+    kind, untouched = architecture_class(name), ImageRng([11])
     default, same, other = (
-        fit(name, [2], order=(0,), input_noise=noise).last
+        fit(name, [2], order=(0,), method=Plain(input_noise=noise)).last
         for noise in (None, kind.input_noise, 0 if kind.input_noise else 1 / 30)
     )
     assert torch.equal(default, same) and not torch.equal(default, other)
@@ -527,7 +536,7 @@ def test_seconds_leave_the_snapshots_out():
 def test_learning_rate_is_that_of_the_architecture_unless_given():
     Tiny.seen = []
     default, same, other = (
-        fit_dip(Tiny, observe(1, size=8), ImageRng([1]), iterations=[3], size=8, lr=lr).last
+        fit_dip(Tiny, observe(1, size=8), ImageRng([1]), iterations=[3], size=8, method=Plain(lr=lr)).last
         for lr in (None, Tiny.lr, 10 * Tiny.lr)
     )
     assert torch.equal(default, same) and not torch.equal(default, other)
@@ -542,4 +551,4 @@ def test_durations_must_be_numbers_from_0(iterations):
 @pytest.mark.parametrize("generators", [0, 2, 4])
 def test_every_image_needs_a_generator(generators):
     with pytest.raises(InputError, match=f"{generators} generators for 3 images"):
-        fit_dip(architecture("deep_decoder"), observe(), ImageRng(range(generators)), iterations=[1], size=SIZE)
+        fit_dip(architecture_class("deep_decoder"), observe(), ImageRng(range(generators)), iterations=[1], size=SIZE)

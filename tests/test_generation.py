@@ -22,6 +22,8 @@ from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import Generation, generation_arms, generation_cells
 from dipddpm.experiments.profiles import profile
 from dipddpm.generate import GeneratedImages, generate, sample_images
+from dipddpm.injection import injection
+from dipddpm.injection.none import NoInjection
 from dipddpm.measure.files import is_partial, write_atomically
 from dipddpm.measure.store import Store
 from dipddpm.restore import Setting
@@ -30,8 +32,8 @@ from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 
 NOISE = Setting(2, held=False)
-START = Setting(2, "start", 300, held=False)
-DIP = Arm("dip", "deep_decoder", 4)
+START = Setting(2, injection("start"), 300, held=False)
+DIP = Arm.named("dip", "deep_decoder", 4)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_every_image_draws_from_its_own_generator(monkeypatch):
     class Zero:
         """Predicts no noise, so that what is drawn is all that is seen."""
 
-        schedule, size, clip, injection = open_denoiser("unet").schedule, 8, 0.0, "none"
+        schedule, size, clip, injection = open_denoiser("unet").schedule, 8, 0.0, NoInjection()
 
         def eps(self, x_t, t):
             drawn.setdefault(len(x_t), []).append(x_t)
@@ -85,7 +87,7 @@ def test_a_start_is_the_noised_prior(denoiser, photographs):
     seen = []
 
     class Watched:
-        schedule, size, clip, injection = denoiser.schedule, denoiser.size, denoiser.clip, "none"
+        schedule, size, clip, injection = denoiser.schedule, denoiser.size, denoiser.clip, NoInjection()
 
         def eps(self, x_t, t):
             seen.append((x_t, t))
@@ -191,9 +193,12 @@ def test_a_refused_setting_leaves_the_folder_free(denoiser, tmp_path):
         ({"setting": START, "mu": id}, "takes a prior .*got none"),
         ({"mu": id, "prior": "p"}, "'none' at 2 evaluations takes no prior"),
         ({"setting": Setting(0)}, "'none' at 0 evaluations takes a prior"),
-        ({"setting": Setting(2, "start"), "mu": id, "prior": "p"}, "needs t0"),
-        ({"setting": Setting(2, "start", 1000), "mu": id, "prior": "p"}, "t0 must be one of the 1000 steps"),
-        ({"setting": Setting(9, "start", 7), "mu": id, "prior": "p"}, "9 steps do not fit below t0=7: choose 1..8"),
+        ({"setting": Setting(2, injection("start")), "mu": id, "prior": "p"}, "needs t0"),
+        ({"setting": Setting(2, injection("start"), 1000), "mu": id, "prior": "p"}, "t0 must be one of the 1000 steps"),
+        (
+            {"setting": Setting(9, injection("start"), 7), "mu": id, "prior": "p"},
+            "9 steps do not fit below t0=7: choose 1..8",
+        ),
         ({"setting": Setting(-1)}, "-1 steps do not fit"),
         ({"count": 0}, "a count and a batch from 1"),
         ({"worker": (2, 2)}, "worker i of n"),
@@ -225,16 +230,16 @@ def test_a_short_schedule_has_populations_of_its_own(photographs, cache, monkeyp
     cells = generation_cells(profile("full").override(["generation.t0=60,99,100,450"]), T=100)
     assert {t0 for _, _, t0 in cells} == {None, 60, 99} and max(nfe for _, nfe, _ in cells) == 100
     assert {t0 for _, _, t0 in generation_cells(profile("full"))} == {None, *profile("full").generation_t0s}
-    images, nfe = sample_images(short, range(2), Setting(2, "start", 99), photographs[:2])
+    images, nfe = sample_images(short, range(2), Setting(2, injection("start"), 99), photographs[:2])
     assert len(images) == 2 and nfe == 2
     with pytest.raises(InputError, match=r"t0 must be one of the 100 steps 0\.\.99 of the schedule, got 100"):
-        sample_images(short, range(2), Setting(2, "start", 100), photographs[:2])
+        sample_images(short, range(2), Setting(2, injection("start"), 100), photographs[:2])
     monkeypatch.setattr(generation_module, "fit_in_batches", None)  # called, it would fail
     generation = make(short, cache / "short")
     with pytest.raises(InputError, match="t0 must be one of the 100 steps"):
         generation.sample(DIP, generation.setting(DIP, 2, 450))
     with pytest.raises(InputError, match="101 steps do not fit below t0=99"):
-        generation.sample(Arm("noise"), generation.setting(Arm("noise"), 101))
+        generation.sample(Arm.named("noise"), generation.setting(Arm.named("noise"), 101))
 
 
 def test_reading_back_as_a_dataset(denoiser, tmp_path):
@@ -269,7 +274,7 @@ def test_every_arm_makes_a_population_and_pays_for_it(generation):
     for arm in arms:
         made = generation.sample(arm, generation.setting(arm, 2, 300))
         assert made.images.shape == (6, 3, 32, 32) and made.images.dtype == torch.uint8 and made.nfe == 2
-        assert set(made.seconds) == ({"diffusion", "dip"} if arm.uses_dip else {"diffusion"})
+        assert set(made.seconds) == ({"diffusion", "dip"} if arm.prior.uses_dip else {"diffusion"})
         populations[arm.label] = made.images
     assert len({images.numpy().tobytes() for images in populations.values()}) == len(arms), "two arms, one population"
     assert {arm.label for arm in arms if arm.leak != "none"} == {"oracle"}
@@ -277,18 +282,18 @@ def test_every_arm_makes_a_population_and_pays_for_it(generation):
 
 def test_priors_are_what_they_say(generation):
     photographs = generation.images("train")
-    assert torch.equal(generation.mu(Arm("oracle")), photographs)
-    assert generation.mu(Arm("noise")) is None
-    colour = to_float(generation.mu(Arm("mean_colour")))
+    assert torch.equal(generation.mu(Arm.named("oracle")), photographs)
+    assert generation.mu(Arm.named("noise")) is None
+    colour = to_float(generation.mu(Arm.named("mean_colour")))
     torch.testing.assert_close(colour.mean((2, 3)), to_float(photographs).mean((2, 3)), atol=0.01, rtol=0)
     assert colour.std((2, 3)).max() < 1e-6
-    blur, fitted = (to_float(generation.mu(arm)) for arm in (Arm("blur"), DIP))
+    blur, fitted = (to_float(generation.mu(arm)) for arm in (Arm.named("blur"), DIP))
     assert (blur - to_float(photographs)).square().mean() < (colour - to_float(photographs)).square().mean()
-    shuffled = to_float(generation.mu(Arm("shuffled", "deep_decoder", 4)))
+    shuffled = to_float(generation.mu(Arm.named("shuffled", "deep_decoder", 4)))
     assert torch.equal(shuffled[1:4], fitted[:3]) and torch.equal(shuffled[0], fitted[3])  # within its batch
     assert torch.equal(generation.mu(DIP, range(5, 9)), generation.mu(DIP)[[5, 0, 1, 2]])  # begins again
     with pytest.raises(InputError, match="'bicubic' makes nothing of a whole photograph"):
-        generation.mu(Arm("bicubic"))
+        generation.mu(Arm.named("bicubic"))
 
 
 def test_no_evaluations_are_the_priors_and_draws_differ(generation):
@@ -325,14 +330,14 @@ def test_a_population_in_a_folder_is_the_one_in_memory(generation, tmp_path):
     assert (images.tensor(range(6)).int() - generation.sample(DIP, setting).images.int()).abs().max() <= 1
     assert images.config["prior"].startswith("dip deep_decoder 4 of 6 of photo-patches, ")
     with pytest.raises(InputError, match=r"prior 'dip deep_decoder 4.*, not 'blur of"):
-        generation.stream(Arm("blur"), setting, tmp_path, 8)
+        generation.stream(Arm.named("blur"), setting, tmp_path, 8)
 
 
 def test_faults_of_a_generation(denoiser, cache, generation):
     with pytest.raises(InputError, match="at least 2 images, got 1"):
         make(denoiser, cache, 1)
     with pytest.raises(InputError, match=r"dip deep_decoder 3: fits are kept at 0, 2, 4 iterations"):
-        generation.mu(Arm("dip", "deep_decoder", 3))
+        generation.mu(Arm.named("dip", "deep_decoder", 3))
     with pytest.raises(InputError, match="photographs of 16 px for a denoiser of 32 px"):
         Generation(open_dataset("photo-patches", size=16), denoiser, Store(cache).measured)
 

@@ -7,9 +7,10 @@ from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.dip import architectures
 from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.profiles import profile
-from dipddpm.experiments.restoration import Experiment
-from dipddpm.fitting.plain import fit_dip
+from dipddpm.experiments.restoration import Restoration
+from dipddpm.fitting import fit_dip
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
 from dipddpm.rng import ImageRng
@@ -45,9 +46,7 @@ def test_samples_and_scores_agree(tmp_path):
     for device in ("cpu", "cuda"):
         denoiser = open_denoiser("unet", device)
         small = profile("smoke").override(["images=2", "validation_images=2", "trials=1"])
-        experiment = Experiment(
-            small, open_dataset("photo-patches"), denoiser, Store(tmp_path / device, device).measured,
-            device=device, clock=synchronised,
-        )  # fmt: skip
-        scores.append(experiment.cell("super_resolution", Arm("noise"), 5).scores["psnr"])
+        memo = Store(tmp_path / device, device).measured
+        fits = Fits(small.restoration, open_dataset("photo-patches"), memo, device=device, clock=synchronised)
+        scores.append(Restoration(fits, denoiser).cell("super_resolution", Arm.named("noise"), 5).scores["psnr"])
     assert scores[0] == pytest.approx(scores[1], abs=0.2)

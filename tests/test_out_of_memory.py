@@ -20,17 +20,17 @@ from dipddpm.experiments.profiles import profile
 from dipddpm.experiments.restoration import Experiment
 from dipddpm.extractors import open_extractor
 from dipddpm.extractors.embedded64 import Embedding
-from dipddpm.fitting.batches import fit_in_batches
+from dipddpm.fitting import fit_dip
 from dipddpm.generate import generate
 from dipddpm.injection import injection
 from dipddpm.measure.store import Store
-from dipddpm.prior_sets import PriorRecipe, make_priors
+from dipddpm.prior_sets import PriorSettings, make_priors
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
 from dipddpm.train import held_out_loss
-from dipddpm.training import Recipe, Training, initial_network
+from dipddpm.training import Training, TrainingSettings, initial_network
 from dipddpm.unet import UNet
 
 SCHEDULE = Schedule.linear()
@@ -134,7 +134,7 @@ def test_seconds_of_the_slices_add_up_and_a_failed_attempt_costs_nothing(short, 
     monkeypatch.setattr(DECODER, "layers", slow)
     observation = task("inpaint").observe(torch.zeros(4, 3, 16, 16), ImageRng(range(4)))
     with short(DECODER, 2, "layers", spared=2):
-        fit = fit_in_batches(
+        fit = fit_dip(
             DECODER, observation, ImageRng(range(4)), iterations=[0, 3], size=16, clock=lambda: now[0]
         )  # fmt: skip
     assert fit.seconds == (0, 6)  # 3 iterations a slice
@@ -143,11 +143,11 @@ def test_seconds_of_the_slices_add_up_and_a_failed_attempt_costs_nothing(short, 
 def test_a_number_of_generators_other_than_that_of_images():
     observation = task("inpaint").observe(torch.zeros(4, 3, 16, 16), ImageRng(range(4)))
     with pytest.raises(InputError, match="5 generators for 4 images"):
-        fit_in_batches(DECODER, observation, ImageRng(range(5)), iterations=[1], size=16)
+        fit_dip(DECODER, observation, ImageRng(range(5)), iterations=[1], size=16)
 
 
 def test_priors_of_a_set(tmp_path, short):
-    recipe = PriorRecipe("dip", "super_resolution", "deep_decoder", 3)
+    recipe = PriorSettings("dip", "super_resolution", "deep_decoder", 3)
     expected = make_priors(IMAGES[:6], recipe, Store(tmp_path / "a").measured)
     with short(DECODER, 3, "layers"):
         halved = make_priors(IMAGES[:6], recipe, Store(tmp_path / "b").measured)
@@ -159,7 +159,11 @@ def test_priors_of_a_set(tmp_path, short):
 
 @pytest.mark.parametrize(
     "setting",
-    [Setting(3, eta=1.0), Setting(2, "start", 300), Setting(4, "start", 300, sampler="ddpm", travel=2)],
+    [
+        Setting(3, eta=1.0),
+        Setting(2, injection("start"), 300),
+        Setting(4, injection("start"), 300, sampler="ddpm", travel=2),
+    ],
     ids=lambda setting: f"{setting.injection}-{setting.sampler}",
 )
 @pytest.mark.parametrize("name", ["inpaint", "denoise_25"])
@@ -178,7 +182,7 @@ def test_restoration(short, denoiser, setting, name):
 
 
 def test_tuning_and_a_cell(tmp_path, short, denoiser):
-    arm = Arm("blur")
+    arm = Arm.named("blur")
     expected = experiment(tmp_path / "a", denoiser).cell("super_resolution", arm, 2)
     with short(UNet, 2) as memory:
         halved = experiment(tmp_path / "b", denoiser).cell("super_resolution", arm, 2)
@@ -208,7 +212,7 @@ def test_a_sample_is_not_charged_for_the_attempt_that_failed(tmp_path, short, de
 
 
 def test_populations_from_a_dip(tmp_path, short, denoiser):
-    arm = Arm("dip", "deep_decoder", 3)
+    arm = Arm.named("dip", "deep_decoder", 3)
 
     def priors(folder):
         return Generation(DATA, denoiser, Store(folder).measured, count=4, iterations=[3]).mu(arm)
@@ -240,7 +244,7 @@ def test_a_device_without_room_for_an_image_is_said_in_one_line(tmp_path, monkey
 
 def training(batch=6, way="none"):
     model = initial_network(SMALL, 0, injection(way).channels)
-    return Training(model, SCHEDULE, Recipe(9, batch=batch, lr=1e-3, warmup=1), injection(way))
+    return Training(model, SCHEDULE, TrainingSettings(9, batch=batch, lr=1e-3, warmup=1), injection(way))
 
 
 @pytest.mark.parametrize("way", ["none", "concat"])
@@ -342,11 +346,11 @@ def test_a_gpu_that_is_really_short_of_memory(stage, monkeypatch):
     def run():
         if stage == "fit":
             rng = ImageRng(range(count), device)
-            return fit_in_batches(architecture_class("skip"), observation, rng, iterations=[0, 2]).last.cpu()
+            return fit_dip(architecture_class("skip"), observation, rng, iterations=[0, 2]).last.cpu()
         if stage == "samples":
             return restore(denoiser, observation, None, Setting(2), ImageRng(range(count), device))[0].cpu()
         model = initial_network({"size": 32, "channels": (32, 64, 128)}, 0)
-        one = Training(model, SCHEDULE, Recipe(9, batch=count), device=device)
+        one = Training(model, SCHEDULE, TrainingSettings(9, batch=count), device=device)
         loss = one.update(x_0)
         return torch.cat([torch.tensor([loss]), *(p.grad.flatten().cpu() for p in one.model.parameters())])
 

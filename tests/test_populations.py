@@ -132,11 +132,11 @@ def test_every_profile_generates_the_floor_the_controls_and_noise_for_the_price_
         "untrained",
         "oracle",
     }
-    assert {nfe for arm, nfe, _ in cells if arm.prior == "noise"} >= {
+    assert {nfe for arm, nfe, _ in cells if arm.prior.name == "noise"} >= {
         *p.generation_budgets,
         *p.generation_noise_budgets,
     }
-    assert any(arm.prior == "oracle" and nfe == 0 for arm, nfe, _ in cells)
+    assert any(arm.prior.name == "oracle" and nfe == 0 for arm, nfe, _ in cells)
     assert p.population > 64, "no Frechet distance with 64 features"
 
 

@@ -24,7 +24,7 @@ def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
         honest = tasks()[task].leak == "none"
         assert {arm.prior for arm in listed} == (set(priors()) if honest else {"noise", "dip"})
         assert len({arm.label for arm in listed}) == len(listed)
-        assert {arm.architecture for arm in listed if arm.prior == "dip"} == set(p.architectures_for(task))
+        assert {arm.architecture for arm in listed if arm.prior.name == "dip"} == set(p.architectures_for(task))
     for a in p.architectures:
         architecture_class(a)
 
@@ -55,7 +55,7 @@ def test_the_shuffled_dip_and_the_oracle_run_in_the_setting_of_the_fitted_dip():
     p = profile("quick")
     longest = max(p.iterations)
     for arm in arms(p, p.tasks[0]):
-        if arm.prior in ("shuffled", "oracle"):
+        if arm.prior.name in ("shuffled", "oracle"):
             tuned = tuned_as(arm, p, p.tasks[0], 5)
             assert (tuned.prior, tuned.iterations) == ("dip", longest)
 

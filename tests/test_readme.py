@@ -7,7 +7,7 @@ import torch
 
 from dipddpm.cli import parser
 from dipddpm.dip import DeepImagePrior
-from dipddpm.fitting.plain import fit_dip
+from dipddpm.fitting import fit_dip
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import task
 

@@ -14,14 +14,14 @@ from dipddpm.experiments.restoration import Experiment
 from dipddpm.experiments.training_runs import NONE, Learner, TrainingRuns
 from dipddpm.injection import injection, injections
 from dipddpm.measure.store import Store
-from dipddpm.prior_sets import PriorRecipe, make_priors, observe
+from dipddpm.prior_sets import PriorSettings, make_priors, observe
 from dipddpm.priors import priors
 from dipddpm.restore import Counted, Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
-from dipddpm.training import Recipe, Training, ddpm_loss, draw_batch, initial_network
+from dipddpm.training import Training, TrainingSettings, ddpm_loss, draw_batch, initial_network
 
 SCHEDULE, SHAPE, N = Schedule.linear(), (3, 16, 16), 3
 CONFIG = {"size": 16, "channels": (8, 16), "attention_at": (8,)}
@@ -110,7 +110,7 @@ def test_a_prior_is_drawn_and_mirrored_with_its_image():
 @pytest.mark.parametrize("name", [n for n in TRAINED if injections()[n].sees_mu])
 def test_the_prior_is_used_in_training_and_in_sampling(name):
     way, pixels, mu = injection(name), torch.randint(256, (20, *SHAPE), dtype=torch.uint8), 0.8 * torch.ones(20, *SHAPE)
-    recipe = Recipe(6, batch=8, warmup=1, lr=3e-3)
+    recipe = TrainingSettings(6, batch=8, warmup=1, lr=3e-3)
     states = []
     for prior in (mu, -mu):
         training = Training(initial_network(CONFIG, 0, way.channels), SCHEDULE, recipe, way)
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_the_command_restores_as_its_error_says(name, tmp_path, 
     assert main(["generate", "--denoiser", f"unet:{made}", "--count", "2", "--out", str(tmp_path / "x")]) == 2
     assert f"UNetDenoiser(FILE, way={name!r}) and Setting(NFE, {name!r})" in capsys.readouterr().err
     pixels = open_dataset("photo-patches", size=16).sample("test", N)
-    mu = make_priors(pixels, PriorRecipe("pinv", "inpaint"), Store(tmp_path).measured).mu
+    mu = make_priors(pixels, PriorSettings("pinv", "inpaint"), Store(tmp_path).measured).mu
     denoiser, observation = UNetDenoiser(str(made), way=name), observe(pixels, "inpaint", 0, "cpu")
     x_hat, nfe = restore(denoiser, observation, mu, Setting(3, name), ImageRng(range(N)))
     assert x_hat.shape == (N, *SHAPE) and x_hat.isfinite().all() and nfe == 3
@@ -211,6 +211,6 @@ def test_a_network_is_not_run_with_another_way_in():
     denoiser = UNetDenoiser.of(loud(), SCHEDULE, "none", "", "cpu")
     observation = task("inpaint").observe(images(), ImageRng(range(N)))
     with pytest.raises(InputError, match=r"'none': it cannot serve 'residual'; train one for it \(dipddpm train --inj"):
-        restore(denoiser, observation, images(1), Setting(2, "residual", 999), ImageRng(range(N)))
+        restore(denoiser, observation, images(1), Setting(2, injection("residual"), 999), ImageRng(range(N)))
     with pytest.raises(InputError, match="injection 'concat' feeds 6 channels, the network takes 3"):
-        Training(loud(), SCHEDULE, Recipe(1), injection("concat"))
+        Training(loud(), SCHEDULE, TrainingSettings(1), injection("concat"))

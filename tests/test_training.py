@@ -20,8 +20,19 @@ from dipddpm.errors import InputError
 from dipddpm.injection import injection
 from dipddpm.injection.weights import Weights
 from dipddpm.schedule import Schedule
-from dipddpm.train import HELD_OUT_T, KEPT_EVERY, held_out_loss, train
-from dipddpm.training import EMA, Diverged, Recipe, Training, ddpm_loss, draw_batch, learning_rate
+from dipddpm.training import (
+    EMA,
+    HELD_OUT_T,
+    KEPT_EVERY,
+    Diverged,
+    Training,
+    TrainingSettings,
+    ddpm_loss,
+    draw_batch,
+    held_out_loss,
+    learning_rate,
+    train,
+)
 from dipddpm.unet import UNet
 
 SCHEDULE = Schedule.linear()
@@ -34,9 +45,9 @@ def small():
 
 
 def run(out, steps, save=save_checkpoint, images=IMAGES, held_out=IMAGES[:8], given=None, save_every=3, **options):
-    recipe = Recipe(steps, **{"batch": 8, "warmup": 2} | options)
+    recipe = TrainingSettings(steps, **{"batch": 8, "warmup": 2} | options)
     return train(
-        images, held_out, out, model=small(), schedule=SCHEDULE, recipe=recipe, save_every=save_every, save=save,
+        images, held_out, out, model=small(), schedule=SCHEDULE, settings=recipe, save_every=save_every, save=save,
         **(given or {}),
     )  # fmt: skip
 
@@ -242,7 +253,7 @@ def test_a_loss_that_turns_nan_later_leaves_the_state_before(tmp_path, monkeypat
 
 
 def test_weights_that_are_no_numbers_are_not_kept(tmp_path):
-    training = Training(small(), SCHEDULE, Recipe(4, batch=8))
+    training = Training(small(), SCHEDULE, TrainingSettings(4, batch=8))
     with torch.no_grad():
         next(training.model.parameters()).fill_(math.nan)
     with pytest.raises(Diverged, match="the weights became NaN or infinite before update 0"):
@@ -252,7 +263,7 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path):
 def test_bfloat16_learns_almost_the_same_and_keeps_float32_weights():
     runs = []
     for precision in ("fp32", "bf16"):
-        training = Training(small(), SCHEDULE, Recipe(20, batch=8, warmup=2, lr=3e-3, precision=precision))
+        training = Training(small(), SCHEDULE, TrainingSettings(20, batch=8, warmup=2, lr=3e-3, precision=precision))
         runs.append([training.update(IMAGES) for _ in range(20)])
         assert all(p.dtype == torch.float32 for p in training.model.parameters())
     assert runs[0] != runs[1] and runs[1] == pytest.approx(runs[0], abs=0.05)
@@ -263,14 +274,14 @@ def test_a_compiled_network_takes_the_same_updates(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     runs = []
     for compiled in (False, True):
-        training = Training(small(), SCHEDULE, Recipe(3, batch=8, warmup=2, compiled=compiled))
+        training = Training(small(), SCHEDULE, TrainingSettings(3, batch=8, warmup=2, compiled=compiled))
         runs.append([training.update(IMAGES) for _ in range(3)])
         assert (training._network is training.model) != compiled
     assert runs[1] == pytest.approx(runs[0], abs=1e-5)
 
 
 def test_a_longer_run_without_decay_begins_as_a_shorter_one():
-    short, long = (Training(small(), SCHEDULE, Recipe(n, batch=8, warmup=2, decay=False)) for n in (4, 400))
+    short, long = (Training(small(), SCHEDULE, TrainingSettings(n, batch=8, warmup=2, decay=False)) for n in (4, 400))
     for _ in range(4):
         assert short.update(IMAGES) == long.update(IMAGES)
 

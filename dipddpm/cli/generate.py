@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     denoiser = open_denoiser(args.denoiser, args.device)
     if args.prior_from:
         longest = args.dip_iterations if prior(args.prior).uses_dip and args.prior != "untrained" else 0
-        arm = Arm(args.prior, args.dip_architecture if prior(args.prior).uses_dip else "", longest)
+        arm = Arm.named(args.prior, args.dip_architecture if prior(args.prior).uses_dip else "", longest)
         generation = Generation(
             open_dataset(args.prior_from, args.data_root, denoiser.size), denoiser,
             Store(args.cache, args.device).measured, iterations=[longest], seed=args.seed, device=args.device,

@@ -3,25 +3,25 @@
 import pytest
 import torch
 
-from dipddpm import prior_sets as priorset
+from dipddpm import prior_sets
 from dipddpm.data import open_dataset
 from dipddpm.errors import InputError
 from dipddpm.experiments.profiles import profile
 from dipddpm.experiments.restoration import Experiment
 from dipddpm.injection import injection
 from dipddpm.measure.store import Store
-from dipddpm.prior_sets import PriorRecipe, PriorSet, make_priors
+from dipddpm.prior_sets import PriorSet, PriorSettings, make_priors
 from dipddpm.schedule import Schedule
 from dipddpm.train import train
-from dipddpm.training import Recipe, initial_network
+from dipddpm.training import TrainingSettings, initial_network
 
 IMAGES = open_dataset("photo-patches", size=16).load("train")[:6]
-DIP = PriorRecipe("dip", "super_resolution", "deep_decoder", 3, seed=1)
+DIP = PriorSettings("dip", "super_resolution", "deep_decoder", 3, seed=1)
 
 
 def test_priors_are_made_in_batches_once_and_charged(tmp_path, monkeypatch):
     memo, fitted = Store(tmp_path).measured, []
-    fit = priorset.fit_in_batches
+    fit = prior_sets.fit_in_batches
     monkeypatch.setattr(priorset, "fit_in_batches", lambda *a, **k: fitted.append(len(a[2])) or fit(*a, **k))
     few = make_priors(IMAGES[:4], DIP, memo, batch=2)
     assert fitted == [2, 2] and few.mu.shape == (4, 3, 16, 16) and few.seconds > 0
@@ -47,10 +47,10 @@ def test_a_training_prior_is_made_as_one_at_test_time_is(tmp_path):
 
 
 def test_an_untrained_prior_is_a_dip_at_0_iterations(tmp_path):
-    recipe = PriorRecipe("untrained", "super_resolution", "deep_decoder", iterations=20)
-    assert recipe == PriorRecipe("untrained", "super_resolution", "deep_decoder")
+    recipe = PriorSettings("untrained", "super_resolution", "deep_decoder", iterations=20)
+    assert recipe == PriorSettings("untrained", "super_resolution", "deep_decoder")
     made = make_priors(IMAGES[:2], recipe, Store(tmp_path).measured)
-    at_0 = PriorRecipe("dip", "super_resolution", "deep_decoder", 0)
+    at_0 = PriorSettings("dip", "super_resolution", "deep_decoder", 0)
     assert torch.equal(made.mu, make_priors(IMAGES[:2], at_0, Store(tmp_path).measured).mu)
     assert made.record()["iterations"] == 0
 
@@ -59,15 +59,15 @@ def test_an_untrained_prior_is_a_dip_at_0_iterations(tmp_path):
 def test_shuffled_gives_each_image_the_dip_of_the_one_before_whatever_the_batch(tmp_path, batch):
     memo, images, counted = Store(tmp_path).measured, IMAGES[:3], []
     # of a task that holds mu to nothing
-    recipe = PriorRecipe("shuffled", "denoise_25", "deep_decoder", 3)
+    recipe = PriorSettings("shuffled", "denoise_25", "deep_decoder", 3)
     made = make_priors(images, recipe, memo, batch=batch, progress=counted.append)
-    fitted = make_priors(images, PriorRecipe("dip", "denoise_25", "deep_decoder", 3), memo)
+    fitted = make_priors(images, PriorSettings("dip", "denoise_25", "deep_decoder", 3), memo)
     assert torch.allclose(made.mu, fitted.mu.roll(1, 0), atol=1e-3)
     assert sum(counted) == 3 and made.keys == fitted.keys
 
 
 def test_a_single_image_has_no_other_to_be_paired_with(tmp_path):
-    recipe = PriorRecipe("shuffled", "super_resolution", "deep_decoder", 1)
+    recipe = PriorSettings("shuffled", "super_resolution", "deep_decoder", 1)
     with pytest.raises(InputError, match="'shuffled' takes the DIP of another image, and there is 1: give it 2"):
         make_priors(IMAGES[:1], recipe, Store(tmp_path).measured)
 
@@ -83,16 +83,16 @@ def test_a_single_image_has_no_other_to_be_paired_with(tmp_path):
 )
 def test_priors_that_nothing_can_be_trained_with(tmp_path, name, message):
     with pytest.raises(InputError, match=message):
-        make_priors(IMAGES, PriorRecipe(name, "super_resolution"), Store(tmp_path).measured)
+        make_priors(IMAGES, PriorSettings(name, "super_resolution"), Store(tmp_path).measured)
 
 
 def test_the_naive_task_makes_no_priors():
     with pytest.raises(InputError, match="task 'reconstruction' shows the photograph itself"):
-        PriorRecipe("dip", "reconstruction", "skip", 3)
+        PriorSettings("dip", "reconstruction", "skip", 3)
 
 
 def test_a_store_is_refused_for_other_images_and_other_priors(tmp_path):
-    made = make_priors(IMAGES[:4], PriorRecipe("bicubic", "super_resolution"), Store(tmp_path).measured)
+    made = make_priors(IMAGES[:4], PriorSettings("bicubic", "super_resolution"), Store(tmp_path).measured)
     file = tmp_path / "mu.safetensors"
     made.save(file)
     again = PriorSet.load(file, made.recipe)
@@ -112,7 +112,7 @@ def test_a_store_is_refused_for_other_images_and_other_priors(tmp_path):
         config = {"size": 16, "channels": (8, 16)}
         train(
             IMAGES[1:5], IMAGES[:2], tmp_path / "out.safetensors", model=initial_network(config, 0),
-            schedule=Schedule.linear(), recipe=Recipe(1, batch=2), way=injection("residual"), save=lambda *a: None,
+            schedule=Schedule.linear(), settings=TrainingSettings(1, batch=2), injection=injection("residual"), save=lambda *a: None,
             **priors,
         )  # fmt: skip
 

@@ -7,21 +7,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from dipddpm.experiments.judging import Judging
+from dipddpm.experiments.turns import ROUNDS, in_turns
 
 from dipddpm.data import open_dataset
-from dipddpm.experiments.judging import Judging
 from dipddpm.experiments.profiles import profile
 from dipddpm.experiments.restoration import Experiment
 from dipddpm.experiments.training_quality import Learning
 from dipddpm.experiments.training_runs import NONE
-from dipddpm.experiments.turns import ROUNDS, in_turns
 from dipddpm.injection import injection
 from dipddpm.measure.store import Store
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys
 from dipddpm.schedule import Schedule
-from dipddpm.train import HELD_OUT_T
-from dipddpm.training import Training
+from dipddpm.training import HELD_OUT_T, Training
 
 ROOT, TASK = Path(__file__).parent.parent, "super_resolution"
 
@@ -130,8 +129,8 @@ def test_the_pace_is_of_one_interleaved_run(tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "update", timed)
     made = learning(tmp_path, clock=clock)
     pace, arms = made.pace(TASK), made.learners(TASK)
-    assert pace == {arm.name: 2.0 if arm.way == "concat" else 1.0 for arm in arms}
-    ways = [injection(arm.way).name for arm in arms]
+    assert pace == {arm.name: 2.0 if arm.injection.name == "concat" else 1.0 for arm in arms}
+    ways = [injection(arm.injection.name).name for arm in arms]
     assert [way for way, _ in order] == ways * (1 + ROUNDS), "in turns"
     assert [done for _, done in order] == [i for i in range(1 + ROUNDS) for _ in arms]
     clock.now += 100
