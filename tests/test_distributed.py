@@ -24,10 +24,10 @@ def free_port():
         return opened.getsockname()[1]
 
 
-def command(out, way):
+def command(out, injection):
     """A small ``dipddpm train`` with priors to make, or initial weights to fit."""
     text = "train --device cpu --size 16 --channels 8,16 --held-out 4 --lr 3e-3 --steps 6 --batch 8"
-    text += f" --injection {way} --prior pinv --task inpaint --dip-iterations 3"
+    text += f" --injection {injection} --prior pinv --task inpaint --dip-iterations 3"
     return [*text.split(), "--out", str(out), "--cache", str(out.parent / "cache")]
 
 
@@ -38,11 +38,11 @@ def torchrun(*arguments):
     return subprocess.run([*run, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("way", ["residual", "weights"])
-def test_two_processes_give_the_numbers_of_one(tmp_path, way):
+@pytest.mark.parametrize("injection", ["residual", "weights"])
+def test_two_processes_give_the_numbers_of_one(tmp_path, injection):
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    assert main(command(one, way)) == 0
-    done = torchrun("-m", "dipddpm", *command(two, way))
+    assert main(command(one, injection)) == 0
+    done = torchrun("-m", "dipddpm", *command(two, injection))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1, "the second process spoke"
     a, b = load_file(one), load_file(two)
@@ -53,7 +53,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, way):
     assert [record["processes"] for record in records] == [1, 2]
     (last,), (other,) = (record["loss_curve"] for record in records)
     assert last == pytest.approx(other, abs=1e-4)
-    assert records[1]["injection"] == way and [r["priors"] for r in records] == [records[0]["priors"]] * 2
+    assert records[1]["injection"] == injection and [r["priors"] for r in records] == [records[0]["priors"]] * 2
     assert records[0]["initialised"] == records[1]["initialised"]
 
 

@@ -18,7 +18,7 @@ CONFTEST = """
 import sys
 sys.path.insert(0, {tests!r})
 import pytest, planted_gate
-from dipddpm.session.figures import RUN
+from dipddpm.session.stash import RUN
 
 pytest_plugins = ["dipddpm.session.plugin"]
 
@@ -159,7 +159,7 @@ def test_a_suite_that_lacks_what_it_needs_is_not_gone(session):
 def test_the_code_that_is_measured_is_no_part_of_a_suite(session):
     Path("bench/bench_import.py").write_text(
         "from dipddpm.measure.content import own_digest\n"
-        "from dipddpm.session.figures import RUN\n"
+        "from dipddpm.session.stash import RUN\n"
         "def bench_x(record, request): assert request.config.stash[RUN].origins[__name__] == own_digest(__name__)\n"
     )
     assert session().ret == 0

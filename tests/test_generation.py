@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from dipddpm import fitting
 from dipddpm.cli import main
 from dipddpm.data import open_dataset, to_float
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.errors import InputError
-from dipddpm.experiments import generation as generation_module
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import Generation, generation_arms, generation_cells
 from dipddpm.experiments.profiles import profile
@@ -234,7 +234,7 @@ def test_a_short_schedule_has_populations_of_its_own(photographs, cache, monkeyp
     assert len(images) == 2 and nfe == 2
     with pytest.raises(InputError, match=r"t0 must be one of the 100 steps 0\.\.99 of the schedule, got 100"):
         sample_images(short, range(2), Setting(2, injection("start"), 100), photographs[:2])
-    monkeypatch.setattr(generation_module, "fit_in_batches", None)  # called, it would fail
+    monkeypatch.setattr(fitting, "fit_dip", None)  # called, it would fail
     generation = make(short, cache / "short")
     with pytest.raises(InputError, match="t0 must be one of the 100 steps"):
         generation.sample(DIP, generation.setting(DIP, 2, 450))
@@ -307,7 +307,7 @@ def test_no_evaluations_are_the_priors_and_draws_differ(generation):
 def test_what_was_computed_is_found_again(denoiser, cache, generation, monkeypatch):
     setting = generation.setting(DIP, 2, 300)
     images = generation.sample(DIP, setting).images
-    monkeypatch.setattr(generation_module, "fit_in_batches", None)  # called, it would fail
+    monkeypatch.setattr(fitting, "fit_dip", None)  # called, it would fail
     assert torch.equal(make(denoiser, cache).sample(DIP, setting, run=None).images, images)
     larger = make(denoiser, cache, 8)
     assert torch.equal(larger.mu(DIP, range(4)), generation.mu(DIP)[:4])

@@ -1,4 +1,4 @@
-"""Ways in: each lands where its mathematics says, and the prior it is given is used."""
+"""Injections: each lands where its mathematics says, and the prior it is given is used."""
 
 import pytest
 import torch
@@ -14,18 +14,18 @@ MU = torch.full((2, *SHAPE), 0.5)
 
 @pytest.mark.parametrize("name", sorted(injections()))
 def test_contract(name):
-    way = injection(name)
-    for t0 in way.t0s(SCHEDULE, 0.2, [100, 300]):
-        x_t, t = way.start(MU if way.uses_mu else None, SHAPE, SCHEDULE, t0, ImageRng([0, 1]))
+    entry = injection(name)
+    for t0 in entry.t0s(SCHEDULE, 0.2, [100, 300]):
+        x_t, t = entry.start(MU if entry.uses_mu else None, SHAPE, SCHEDULE, t0, ImageRng([0, 1]))
         assert x_t.shape == MU.shape
         assert t == t0  # the state is handed on at the step that it was asked for
-        again, _ = way.start(MU if way.uses_mu else None, SHAPE, SCHEDULE, t0, ImageRng([0, 1]))
+        again, _ = entry.start(MU if entry.uses_mu else None, SHAPE, SCHEDULE, t0, ImageRng([0, 1]))
         assert torch.equal(x_t, again)
-        if way.uses_mu:
-            other, _ = way.start(-MU, SHAPE, SCHEDULE, t0, ImageRng([0, 1]))
+        if entry.uses_mu:
+            other, _ = entry.start(-MU, SHAPE, SCHEDULE, t0, ImageRng([0, 1]))
             steps = torch.full((2,), t)
-            shown, other_shown = (way.condition(x, steps, mu, SCHEDULE) for x, mu in ((x_t, MU), (other, -MU)))
-            assert shown.shape == (2, way.channels, *SHAPE[1:])
+            shown, other_shown = (entry.condition(x, steps, mu, SCHEDULE) for x, mu in ((x_t, MU), (other, -MU)))
+            assert shown.shape == (2, entry.channels, *SHAPE[1:])
             changed = not torch.equal(x_t, other) or not torch.equal(shown, other_shown)
             assert changed, "a prior that is stored and not used"
 
@@ -38,8 +38,8 @@ def test_start_has_the_forward_marginal():
 
 
 def test_steps_to_enter_at_lie_in_the_schedule():
-    for way in map(injection, injections()):
-        assert all(0 <= t0 < 100 for t0 in way.t0s(Schedule.linear(100), 0.2, [25, 75, 200, 450]))
+    for entry in map(injection, injections()):
+        assert all(0 <= t0 < 100 for t0 in entry.t0s(Schedule.linear(100), 0.2, [25, 75, 200, 450]))
     assert injection("start").t0s(Schedule.linear(100), 0.2, [25, 75, 100, 450]) == [25, 75]
 
 

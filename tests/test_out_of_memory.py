@@ -15,9 +15,10 @@ from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.generation import Generation
 from dipddpm.experiments.profiles import profile
-from dipddpm.experiments.restoration import Experiment
+from dipddpm.experiments.restoration import Restoration
 from dipddpm.extractors import open_extractor
 from dipddpm.extractors.embedded64 import Embedding
 from dipddpm.fitting import fit_dip
@@ -29,8 +30,7 @@ from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
-from dipddpm.train import held_out_loss
-from dipddpm.training import Training, TrainingSettings, initial_network
+from dipddpm.training import Training, TrainingSettings, held_out_loss, initial_network
 from dipddpm.unet import UNet
 
 SCHEDULE = Schedule.linear()
@@ -48,7 +48,7 @@ def denoiser():
     model = initial_network(SMALL, 0)
     with torch.no_grad():
         model.head[2].weight.copy_(0.1 * torch.randn(3, 8, 3, 3, generator=torch.Generator().manual_seed(0)))
-    return UNetDenoiser.of(model, SCHEDULE, "none", "small", "cpu")
+    return UNetDenoiser.of(model, SCHEDULE, injection("none"), "small", "cpu")
 
 
 class Memory:
@@ -104,15 +104,15 @@ def short():
 DECODER = architecture_class("deep_decoder")
 
 
-def experiment(folder, denoiser):
+def restoration(folder, denoiser):
     small = profile("smoke").override(["images=5", "validation_images=3", "dip.iterations=4,8", "trials=2"])
-    return Experiment(small, DATA, denoiser, Store(folder).measured)
+    return Restoration(Fits(small.restoration, DATA, Store(folder).measured), denoiser)
 
 
 def test_fits_with_their_stopping_rules(tmp_path, short, denoiser):
-    expected = experiment(tmp_path / "a", denoiser).fit("inpaint", "deep_decoder")
+    expected = restoration(tmp_path / "a", denoiser).fits.fit("inpaint", "deep_decoder")
     with short(DECODER, 2, "layers", spared=3) as memory:  # it fails at the third iteration
-        halved = experiment(tmp_path / "b", denoiser).fit("inpaint", "deep_decoder")
+        halved = restoration(tmp_path / "b", denoiser).fits.fit("inpaint", "deep_decoder")
     assert memory.failed == [5, 3] and memory.went == [2] * (8 + 3) * 3  # the twin of a lone image makes it two
     for name in "last", "ema", "loss":
         assert torch.allclose(getattr(halved, name), getattr(expected, name), atol=1e-5)
@@ -134,9 +134,7 @@ def test_seconds_of_the_slices_add_up_and_a_failed_attempt_costs_nothing(short, 
     monkeypatch.setattr(DECODER, "layers", slow)
     observation = task("inpaint").observe(torch.zeros(4, 3, 16, 16), ImageRng(range(4)))
     with short(DECODER, 2, "layers", spared=2):
-        fit = fit_dip(
-            DECODER, observation, ImageRng(range(4)), iterations=[0, 3], size=16, clock=lambda: now[0]
-        )  # fmt: skip
+        fit = fit_dip(DECODER, observation, ImageRng(range(4)), iterations=[0, 3], size=16, clock=lambda: now[0])
     assert fit.seconds == (0, 6)  # 3 iterations a slice
 
 
@@ -147,10 +145,10 @@ def test_a_number_of_generators_other_than_that_of_images():
 
 
 def test_priors_of_a_set(tmp_path, short):
-    recipe = PriorSettings("dip", "super_resolution", "deep_decoder", 3)
-    expected = make_priors(IMAGES[:6], recipe, Store(tmp_path / "a").measured)
+    settings = PriorSettings("dip", "super_resolution", "deep_decoder", 3)
+    expected = make_priors(IMAGES[:6], settings, Store(tmp_path / "a").measured)
     with short(DECODER, 3, "layers"):
-        halved = make_priors(IMAGES[:6], recipe, Store(tmp_path / "b").measured)
+        halved = make_priors(IMAGES[:6], settings, Store(tmp_path / "b").measured)
     assert torch.allclose(halved.mu, expected.mu, atol=1e-5) and halved.keys == expected.keys
 
 
@@ -164,13 +162,13 @@ def test_priors_of_a_set(tmp_path, short):
         Setting(2, injection("start"), 300),
         Setting(4, injection("start"), 300, sampler="ddpm", travel=2),
     ],
-    ids=lambda setting: f"{setting.injection}-{setting.sampler}",
+    ids=lambda setting: f"{setting.injection.name}-{setting.sampler}",
 )
 @pytest.mark.parametrize("name", ["inpaint", "denoise_25"])
 def test_restoration(short, denoiser, setting, name):
     x_0 = IMAGES[:5].float() / 127.5 - 1
     observation = task(name).observe(x_0, ImageRng(range(5)))
-    mu = x_0.flip(0) if setting.injection == "start" else None
+    mu = x_0.flip(0) if setting.injection == injection("start") else None
     rng, other = ImageRng(range(5)), ImageRng(range(5))
     expected, nfe = restore(denoiser, observation, mu, setting, rng)
     with short(UNet, 2, spared=1) as memory:
@@ -183,9 +181,9 @@ def test_restoration(short, denoiser, setting, name):
 
 def test_tuning_and_a_cell(tmp_path, short, denoiser):
     arm = Arm.named("blur")
-    expected = experiment(tmp_path / "a", denoiser).cell("super_resolution", arm, 2)
+    expected = restoration(tmp_path / "a", denoiser).cell("super_resolution", arm, 2)
     with short(UNet, 2) as memory:
-        halved = experiment(tmp_path / "b", denoiser).cell("super_resolution", arm, 2)
+        halved = restoration(tmp_path / "b", denoiser).cell("super_resolution", arm, 2)
     assert memory.failed[0] >= 3 and set(memory.went) == {1, 2}
     assert halved.setting == expected.setting and halved.nfe == expected.nfe
     assert torch.allclose(halved.x_hat, expected.x_hat, atol=1e-4)
@@ -242,16 +240,16 @@ def test_a_device_without_room_for_an_image_is_said_in_one_line(tmp_path, monkey
 # training
 
 
-def training(batch=6, way="none"):
-    model = initial_network(SMALL, 0, injection(way).channels)
-    return Training(model, SCHEDULE, TrainingSettings(9, batch=batch, lr=1e-3, warmup=1), injection(way))
+def training(batch=6, entry="none"):
+    model = initial_network(SMALL, 0, injection(entry).channels)
+    return Training(model, SCHEDULE, TrainingSettings(9, batch=batch, lr=1e-3, warmup=1), injection(entry))
 
 
-@pytest.mark.parametrize("way", ["none", "concat"])
+@pytest.mark.parametrize("entry", ["none", "concat"])
 @pytest.mark.parametrize("fits", [4, 1])
-def test_updates(short, way, fits):
-    mu = None if way == "none" else IMAGES.flip(0).float() / 127.5 - 1
-    whole, halved = training(way=way), training(way=way)
+def test_updates(short, entry, fits):
+    mu = None if entry == "none" else IMAGES.flip(0).float() / 127.5 - 1
+    whole, halved = training(entry=entry), training(entry=entry)
     losses = [whole.update(IMAGES, mu) for _ in range(3)]
     with short(UNet, fits) as memory:
         others = [halved.update(IMAGES, mu) for _ in range(3)]

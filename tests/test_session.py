@@ -5,6 +5,7 @@ import json
 from planted import experiment
 
 from dipddpm.cli import main
+from dipddpm.report.comparisons import Comparisons
 from dipddpm.session.figures import Figures
 
 
@@ -75,6 +76,6 @@ def test_the_report_of_a_run_file_draws_as_its_session_did(tmp_path):
     assert main(["report", str(tmp_path / "run.json"), "--out", str(tmp_path / "out")]) == 0
     drawn = {file: file.stat().st_mtime_ns for file in folder.glob("*.png")}
     figures = Figures(folder)
-    figures.add_charts(made)
+    figures.add_charts(Comparisons(made))
     assert drawn and {file: file.stat().st_mtime_ns for file in figures.paths} == drawn
     assert (tmp_path / "out" / "leaderboard.md").exists()

@@ -1,6 +1,6 @@
-"""The store finds by content, forgets what its code no longer says, and loses nothing to a kill."""
+"""The store finds by content, notices what is damaged, and loses nothing to a kill."""
 
-import importlib
+import json
 import math
 import mmap
 import os
@@ -9,145 +9,134 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import pytest
 import torch
 
-from dipddpm import sampling
-from dipddpm.dip.skip import SkipNet
-from dipddpm.fitting import plain as fitting
-from dipddpm.measure.content import digest, own_digest, source_digest, tensor_digest
 from dipddpm.measure.files import write_text
 from dipddpm.measure.instruments.memory import PeakMemory
-from dipddpm.measure.store import Store
+from dipddpm.measure.store import DamagedResult, Store
 
 
-def compute():
-    return {"answer": 42}, {"x": torch.arange(3.0)}
+def answer(a: int = 1, x: torch.Tensor | None = None, clock=None) -> dict:
+    """A stored function: what it gives, and a count of its calls."""
+    calls.append(a)
+    return {"answer": 42 * a, "x": torch.arange(3.0), "nested": {"pair": (1, [2.5, None])}}
+
+
+def diverged() -> dict:
+    return {"psnr": [math.nan, 20.0], "validation": -math.inf, "t0": None}
+
+
+def fails() -> dict:
+    raise RuntimeError("out of memory")
+
+
+def returns_a_set() -> dict:
+    return {"x": {1, 2}}
+
+
+calls: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def no_calls():
+    calls.clear()
 
 
 def test_computed_once_then_found(tmp_path):
-    store, calls = Store(tmp_path), []
-
-    def counted():
-        calls.append(1)
-        return compute()
-
-    first = store.measured("cells", {"a": 1}, [sampling], counted)
-    again = Store(tmp_path).measured("cells", {"a": 1}, [sampling], counted)
-    assert first.fresh and not again.fresh and len(calls) == 1
-    assert again.info == {"answer": 42} and torch.equal(again.tensors["x"], torch.arange(3.0))
-    assert again.seconds == first.seconds > 0 and again.memory == first.memory
-    assert store.measured("cells", {"a": 2}, [sampling], counted).fresh
+    store = Store(tmp_path)
+    first, again = (made.measured(answer, {"a": 1}) for made in (store, Store(tmp_path)))
+    assert first.fresh and not again.fresh and calls == [1]
+    for found in (first, again):
+        assert found.value["answer"] == 42 and torch.equal(found.value["x"], torch.arange(3.0))
+        assert found.value["nested"] == {"pair": [1, [2.5, None]]}, "found as it was first given"
+    assert again.seconds == first.seconds > 0 and again.memory == first.memory and again.key == first.key
+    assert store.measured(answer, {"a": 2}).fresh
+    assert not store.measured(answer, {"a": 2}, aside={"clock": time.perf_counter}).fresh, (
+        "what lies aside decides nothing"
+    )
 
 
 def test_the_runner_runs_the_work(tmp_path):
     ran = []
-    Store(tmp_path).measured("cells", {}, [sampling], compute, run=lambda work: (ran.append(1), work()))
+    Store(tmp_path).measured(answer, {}, run=lambda work: (ran.append(1), work()))
     assert ran == [1]
 
 
-def test_a_damaged_entry_is_computed_again(tmp_path):
+def files_of(tmp_path, key):
+    return [tmp_path / "answer" / f"{key}.{ending}" for ending in ("json", "safetensors")]
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["json", "arrays"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "gone"])
+def test_a_damaged_result_is_named_once_and_computed_again(tmp_path, which, damage):
     store = Store(tmp_path)
-    key = store.measured("cells", {}, [sampling], compute).key
-    (tmp_path / "cells" / f"{key}.safetensors").write_bytes(b"cut")
-    assert store.measured("cells", {}, [sampling], compute).fresh
-    (tmp_path / "cells" / f"{key}.json").write_text("{")
-    assert store.measured("cells", {}, [sampling], compute).fresh
-    assert not store.measured("cells", {}, [sampling], compute).fresh
+    file = files_of(tmp_path, store.measured(answer, {}).key)[which]
+    written = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    elif damage == "flipped":  # a digit of a number, or a bit of a value: still JSON, still a safetensors file
+        at = written.index(b"42") if which == 0 else len(written) - 2
+        file.write_bytes(written[:at] + bytes([written[at] ^ 1]) + written[at + 1 :])
+    else:
+        file.write_bytes(b"" if damage == "empty" else written[: len(written) // 2])
+    if which == 0 and damage == "gone":  # a kill before it was written: nothing is said
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert store.measured(answer, {}).fresh
+    else:
+        with pytest.warns(DamagedResult, match=r"answer/\w+\.json: this stored result is damaged") as told:
+            assert store.measured(answer, {}).fresh
+        assert len(told) == 1
+    assert not store.measured(answer, {}).fresh and len(calls) == 2
 
 
-@pytest.mark.parametrize("text", [b"{}", b"null", b"[]", b'{"info": {}, "tensors": []}', b"\xff\xfe"])
-def test_an_entry_that_lacks_something_is_absent(tmp_path, text):
+@pytest.mark.parametrize("field", ["seconds", "memory", "value", "call"])
+def test_no_part_of_a_stored_result_can_be_edited(tmp_path, field):
     store = Store(tmp_path)
-    key = store.measured("cells", {}, [sampling], compute).key
-    (tmp_path / "cells" / f"{key}.json").write_bytes(text)
-    assert store.measured("cells", {}, [sampling], compute).fresh
+    file = files_of(tmp_path, store.measured(answer, {}).key)[0]
+    stored = json.loads(file.read_text())
+    stored["content"][field] = -5
+    file.write_text(json.dumps(stored))
+    with pytest.warns(DamagedResult):
+        assert store.measured(answer, {}).fresh
 
 
-def test_a_cell_that_diverged_is_kept_as_what_it_is(tmp_path):
-    def diverged():
-        return {"psnr": [math.nan, 20.0], "validation": -math.inf, "t0": None}, {}
-
-    assert Store(tmp_path).measured("cells", {}, [sampling], diverged).fresh
-    found = Store(tmp_path).measured("cells", {}, [sampling], diverged)
-    assert not found.fresh and math.isnan(found.info["psnr"][0]) and found.info["psnr"][1] == 20.0
-    assert found.info["validation"] == -math.inf and found.info["t0"] is None
+@pytest.mark.parametrize("text", [b"{}", b"null", b"[]", b'{"content": {}, "checksum": ""}', b"\xff\xfe"])
+def test_a_result_that_lacks_something_is_computed_again(tmp_path, text):
+    store = Store(tmp_path)
+    files_of(tmp_path, store.measured(answer, {}).key)[0].write_bytes(text)
+    with pytest.warns(DamagedResult):
+        assert store.measured(answer, {}).fresh
 
 
-def test_a_failure_leaves_no_entry(tmp_path):
-    def fails():
-        raise RuntimeError("out of memory")
+def test_a_cell_that_diverged_is_kept_as_what_it_is_in_strict_json(tmp_path):
+    assert Store(tmp_path).measured(diverged, {}).fresh
+    found = Store(tmp_path).measured(diverged, {})
+    assert not found.fresh and math.isnan(found.value["psnr"][0]) and found.value["psnr"][1] == 20.0
+    assert found.value["validation"] == -math.inf and found.value["t0"] is None
+    (file,) = tmp_path.rglob("*.json")
+    json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
+
+def test_a_failure_leaves_no_result(tmp_path):
     with pytest.raises(RuntimeError, match="out of memory"):
-        Store(tmp_path).measured("cells", {}, [sampling], fails)
+        Store(tmp_path).measured(fails, {})
     assert not list(tmp_path.rglob("*.json"))
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package of two modules, one importing the other, and a third that stands alone."""
-    folder = tmp_path / "planted_package"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    (folder / "base.py").write_text("def half(x):\n    return x / 2\n")
-    (folder / "top.py").write_text(
-        "from planted_package.base import half\n\ndef quarter(x):\n    return half(half(x))\n"
-    )
-    (folder / "alone.py").write_text("def one():\n    return 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def digest_now(of=lambda name: source_digest([sys.modules[name].quarter])):
-        for name in [n for n in sys.modules if n.startswith("planted_package")]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        for cached in ("_source", "_tree", "_code", "_imports"):
-            getattr(importlib.import_module("dipddpm.measure.content"), cached).cache_clear()
-        return of(importlib.import_module("planted_package.top").__name__)
-
-    return folder, digest_now
+def test_what_cannot_be_stored_is_refused_by_name(tmp_path):
+    with pytest.raises(TypeError, match=r"value\.x: a set cannot be stored"):
+        Store(tmp_path).measured(returns_a_set, {})
 
 
-def test_source_digest_follows_imports_and_ignores_words(package):
-    folder, now = package
-    before = now()
-    (folder / "base.py").write_text('def half(x):\n    """Half of x."""\n    return x / 2  # why not\n')
-    assert now() == before, "a comment threw away results"
-    (folder / "alone.py").write_text("def one():\n    return 2\n")
-    assert now() == before, "a module that is not imported counts"
-    (folder / "base.py").write_text("def half(x):\n    return x / 3\n")
-    assert now() != before, "a change of the code kept old results"
-
-
-def test_the_code_of_a_suite_is_not_that_of_what_it_measures(package):
-    folder, now = package
-    before = now(own_digest)
-    (folder / "base.py").write_text("def half(x):\n    return x / 3\n")
-    assert now(own_digest) == before
-    (folder / "top.py").write_text("def quarter(x):\n    return x / 4\n")
-    assert now(own_digest) != before
-
-
-def test_the_code_of_a_fit_is_not_that_of_a_table():
-    from dipddpm.measure import content
-
-    closure, todo = set(), {fitting.__name__, SkipNet.__module__}
-    while todo:
-        name = todo.pop()
-        closure.add(name)
-        todo |= content._imports(name) - closure
-    assert {"dipddpm.stacking", "dipddpm.rng", "dipddpm.dip", "dipddpm.tasks"} <= closure
-    assert not any(
-        name.startswith("dipddpm.measure") or name in ("dipddpm.restore", "dipddpm.experiments.arms")
-        for name in closure
-    )
-
-
-def test_digests():
-    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
-    x = torch.zeros(2, 3)
-    assert tensor_digest(x) == tensor_digest(x.clone())
-    assert len({tensor_digest(t) for t in (x, x.reshape(3, 2), x.double(), x + 1)}) == 4
+def test_the_machine_and_the_device_are_part_of_the_key(tmp_path, monkeypatch):
+    here = Store(tmp_path).key(answer, {})
+    assert Store(tmp_path, "meta").key(answer, {}) != here
+    monkeypatch.setattr("dipddpm.measure.store.machine", lambda: {"id": "another"})
+    assert Store(tmp_path).key(answer, {}) != here
 
 
 def test_a_kill_while_writing_leaves_the_old_file_or_the_new(tmp_path):

@@ -20,10 +20,10 @@ from dipddpm.errors import InputError
 from dipddpm.injection import injection
 from dipddpm.injection.weights import Weights
 from dipddpm.schedule import Schedule
+from dipddpm.train import KEPT_EVERY, train
 from dipddpm.training import (
     EMA,
     HELD_OUT_T,
-    KEPT_EVERY,
     Diverged,
     Training,
     TrainingSettings,
@@ -31,7 +31,6 @@ from dipddpm.training import (
     draw_batch,
     held_out_loss,
     learning_rate,
-    train,
 )
 from dipddpm.unet import UNet
 
@@ -45,9 +44,9 @@ def small():
 
 
 def run(out, steps, save=save_checkpoint, images=IMAGES, held_out=IMAGES[:8], given=None, save_every=3, **options):
-    recipe = TrainingSettings(steps, **{"batch": 8, "warmup": 2} | options)
+    settings = TrainingSettings(steps, **{"batch": 8, "warmup": 2} | options)
     return train(
-        images, held_out, out, model=small(), schedule=SCHEDULE, settings=recipe, save_every=save_every, save=save,
+        images, held_out, out, model=small(), schedule=SCHEDULE, settings=settings, save_every=save_every, save=save,
         **(given or {}),
     )  # fmt: skip
 
@@ -211,7 +210,7 @@ def test_initial_weights_are_fitted_once_charged_and_part_of_the_run(tmp_path):
         fitted.append([next(ticks) for _ in range(6)])
 
     def start(**made_with):
-        given = {"way": injection("weights"), "initialise": initialise, "initialised": {"seed": 0} | made_with}
+        given = {"injection": injection("weights"), "initialise": initialise, "initialised": {"seed": 0} | made_with}
         return run(out, 2, given=given | {"clock": lambda: next(ticks)})
 
     first, again = start(), start()

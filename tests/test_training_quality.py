@@ -7,15 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from dipddpm.experiments.judging import Judging
-from dipddpm.experiments.turns import ROUNDS, in_turns
 
 from dipddpm.data import open_dataset
+from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.profiles import profile
-from dipddpm.experiments.restoration import Experiment
-from dipddpm.experiments.training_quality import Learning
-from dipddpm.experiments.training_runs import NONE
-from dipddpm.injection import injection
+from dipddpm.experiments.restoration import Restoration
+from dipddpm.experiments.training_arms import PLAIN
+from dipddpm.experiments.training_quality import TrainingQuality
+from dipddpm.experiments.training_runs import TrainingRuns
+from dipddpm.experiments.update_times import ROUNDS, in_turns
 from dipddpm.measure.store import Store
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys
@@ -31,7 +31,7 @@ class Denoiser:
     size, schedule, fingerprint = 16, Schedule.linear(), ""
 
 
-def learning(folder, *axes, clock=None):
+def training_quality(folder, *axes, clock=None):
     small = profile("smoke").override(
         [
             "images=3", "validation_images=2", "trials=1", "training.images=5", "training.batch=4",
@@ -40,8 +40,13 @@ def learning(folder, *axes, clock=None):
         ]
     )  # fmt: skip
     clock = {"clock": clock} if clock else {}
-    experiment = Experiment(small, open_dataset("photo-patches", size=16), Denoiser(), Store(folder).measured, **clock)
-    return Learning(experiment)
+    dataset, memo = open_dataset("photo-patches", size=16), Store(folder).measured
+    restoration = Restoration(Fits(small.restoration, dataset, memo, **clock), Denoiser())
+    return TrainingQuality(TrainingRuns(restoration, small.training), small.generation.reference)
+
+
+def arms_of(made, task=TASK):
+    return {arm.name: arm for arm in made.runs.arms(task)}
 
 
 @pytest.fixture
@@ -53,16 +58,19 @@ def counted(monkeypatch):
 
 
 def test_the_arms_are_those_of_the_protocol(tmp_path):
-    assert [arm.name for arm in learning(tmp_path).learners(TASK)] == [
-        "none", "residual-dip", "concat-dip", "weights-dip",
-        "residual-mean_colour", "residual-bicubic", "concat-bicubic", "weights-other",
+    made = training_quality(tmp_path)
+    assert [arm.name for arm in made.runs.arms(TASK)] == [
+        "none", "concat-dip", "residual-dip", "weights-dip",
+        "concat-bicubic", "residual-bicubic", "residual-mean_colour", "weights-other",
     ]  # fmt: skip
-    assert "concat-blur" in [arm.name for arm in learning(tmp_path).learners("inpaint")]  # there is nothing to enlarge
+    parts = {arm.name: arm.part for arm in made.runs.arms(TASK)}
+    assert list(parts.values()) == ["plain"] + ["treatment"] * 3 + ["control"] * 4, parts
+    assert "concat-blur" in [arm.name for arm in made.runs.arms("inpaint")]  # there is nothing to enlarge
 
 
 def test_all_arms_begin_with_the_same_weights_but_those_that_fit_them(tmp_path):
-    made = learning(tmp_path)
-    begun = {arm.name: made.trained(TASK, arm, 0).tensors for arm in made.learners(TASK)}
+    runs = training_quality(tmp_path).runs
+    begun = {arm.name: runs.trained(TASK, arm, 0).tensors for arm in runs.arms(TASK)}
     plain = begun.pop("none")
     for name, state in begun.items():
         same = all(
@@ -74,39 +82,41 @@ def test_all_arms_begin_with_the_same_weights_but_those_that_fit_them(tmp_path):
 
 
 def test_a_longer_run_goes_on_and_nothing_is_trained_twice(tmp_path, counted):
-    residual = learning(tmp_path).learners(TASK)[1]
-    learning(tmp_path).trained(TASK, residual, 4)
+    residual = arms_of(training_quality(tmp_path))["residual-dip"]
+    training_quality(tmp_path).runs.trained(TASK, residual, 4)
     assert counted == [0, 1, 2, 3]
-    longer = learning(tmp_path, "training.updates=2,4,6").trained(TASK, residual, 6)
+    longer = training_quality(tmp_path, "training.updates=2,4,6").runs.trained(TASK, residual, 6)
     assert counted == [0, 1, 2, 3, 4, 5]
-    whole = learning(tmp_path / "other", "training.updates=6").trained(TASK, residual, 6)  # without a stop
+    without_a_stop = training_quality(tmp_path / "other", "training.updates=6")
+    whole = without_a_stop.runs.trained(TASK, residual, 6)
     assert longer.tensors.keys() == whole.tensors.keys()
     assert all(torch.equal(value, whole.tensors[name]) for name, value in longer.tensors.items())
-    made, counted[:] = learning(tmp_path, "training.updates=2,4,6"), []
-    made.learnt(TASK, residual, 6)
-    assert set(counted) <= set(range(1 + ROUNDS)) and len(counted) == 8 * (1 + ROUNDS), "those of the pace alone"
-    made.learnt(TASK, residual, 4)
+    made, counted[:] = training_quality(tmp_path, "training.updates=2,4,6"), []
+    made.quality(TASK, residual, 6)
+    assert set(counted) <= set(range(1 + ROUNDS)) and len(counted) == 8 * (1 + ROUNDS), "those of the times alone"
+    made.quality(TASK, residual, 4)
     assert len(counted) == 8 * (1 + ROUNDS), "measured once for all checkpoints"
 
 
 def test_quality_is_measured_and_priors_are_charged(tmp_path):
-    made = learning(tmp_path)
-    arms = {arm.name: arm for arm in made.learners(TASK)}
-    learnt = {name: made.learnt(TASK, arms[name], 4) for name in ("none", "residual-dip", "weights-dip")}
-    for state in learnt.values():
+    made = training_quality(tmp_path)
+    arms = arms_of(made)
+    trained = {name: made.quality(TASK, arms[name], 4) for name in ("none", "residual-dip", "weights-dip")}
+    for state in trained.values():
         assert len(state.scores["psnr"]) == 3 and set(state.x_0) == set(HELD_OUT_T)
         assert all(len(values) == 3 for values in state.x_0.values())
         assert isinstance(state.setting, Setting) and state.setting.nfe == 2
         assert state.seconds["training"] > 0 and state.images_per_second > 0
-    for name, seconds in made.pace(TASK).items():
-        if name in learnt:
-            assert learnt[name].seconds["training"] == 4 * seconds and learnt[name].images_per_second == 4 / seconds
-    assert learnt["none"].seconds["prior"] == 0 and learnt["none"].test_seconds["dip"] == 0
-    assert learnt["residual-dip"].seconds["prior"] == made.prior_set(TASK, arms["residual-dip"], "train").seconds > 0
-    assert learnt["weights-dip"].seconds["prior"] > 0 and learnt["residual-dip"].test_seconds["dip"] > 0
-    assert learnt["none"].scores != learnt["residual-dip"].scores
-    again = learning(tmp_path).learnt(TASK, arms["residual-dip"], 4)
-    assert again == learnt["residual-dip"], "what was measured is found again, seconds and all"
+    for name, seconds in made.times.seconds(TASK).items():
+        if name in trained:
+            assert trained[name].seconds["training"] == 4 * seconds and trained[name].images_per_second == 4 / seconds
+    assert trained["none"].seconds["prior"] == 0 and trained["none"].test_seconds["dip"] == 0
+    priors = made.runs.prior_set(TASK, arms["residual-dip"], "train")
+    assert trained["residual-dip"].seconds["prior"] == priors.seconds > 0
+    assert trained["weights-dip"].seconds["prior"] > 0 and trained["residual-dip"].test_seconds["dip"] > 0
+    assert trained["none"].scores != trained["residual-dip"].scores
+    again = training_quality(tmp_path).quality(TASK, arms["residual-dip"], 4)
+    assert again == trained["residual-dip"], "what was measured is found again, seconds and all"
 
 
 class Clock:
@@ -118,25 +128,25 @@ class Clock:
         return self.now
 
 
-def test_the_pace_is_of_one_interleaved_run(tmp_path, monkeypatch):
+def test_the_time_of_an_update_is_of_one_interleaved_run(tmp_path, monkeypatch):
     clock, order, update = Clock(), [], Training.update
 
     def timed(self, images, mu=None):
-        order.append((self.way.name, self.done))
-        clock.now += 2.0 if self.way.name == "concat" else 1.0
+        order.append((self.injection.name, self.done))
+        clock.now += 2.0 if self.injection.name == "concat" else 1.0
         return update(self, images, mu)
 
     monkeypatch.setattr(Training, "update", timed)
-    made = learning(tmp_path, clock=clock)
-    pace, arms = made.pace(TASK), made.learners(TASK)
-    assert pace == {arm.name: 2.0 if arm.injection.name == "concat" else 1.0 for arm in arms}
-    ways = [injection(arm.injection.name).name for arm in arms]
-    assert [way for way, _ in order] == ways * (1 + ROUNDS), "in turns"
+    made = training_quality(tmp_path, clock=clock)
+    seconds, arms = made.times.seconds(TASK), arms_of(made)
+    assert seconds == {name: 2.0 if arm.injection.name == "concat" else 1.0 for name, arm in arms.items()}
+    injections = [arm.injection.name for arm in arms.values()]
+    assert [name for name, _ in order] == injections * (1 + ROUNDS), "in turns"
     assert [done for _, done in order] == [i for i in range(1 + ROUNDS) for _ in arms]
     clock.now += 100
-    slow = made.learnt(TASK, arms[1], 4)
+    slow = made.quality(TASK, arms["residual-dip"], 4)
     assert slow.seconds["training"] == 4.0, "what else takes time while an arm is trained is not charged to it"
-    assert pace == learning(tmp_path, clock=Clock()).pace(TASK), "found again"
+    assert seconds == training_quality(tmp_path, clock=Clock()).times.seconds(TASK), "found again"
 
 
 def test_a_turn_that_was_disturbed_does_not_count_and_neither_does_the_first():
@@ -149,38 +159,38 @@ def test_a_turn_that_was_disturbed_does_not_count_and_neither_does_the_first():
 
 
 def test_restorations_are_judged_as_a_population(tmp_path):
-    made = learning(tmp_path)
-    arms = {arm.name: arm for arm in made.learners(TASK)}
-    judging, title = Judging(made), "KID-embedded64@6-train"
-    judged = {name: judging.judged(TASK, arms[name], 4) for name in ("none", "residual-dip", "weights-dip")}
+    made, title = training_quality(tmp_path), "KID-embedded64@6-train"
+    arms = arms_of(made)
+    judged = {name: made.population_scores(TASK, arms[name], 4) for name in ("none", "residual-dip", "weights-dip")}
     for found in judged.values():
         assert set(found) == {title}, "equal titles; no FD of fewer images than features"
         value, (low, high), higher = found[title]
         assert low < value < high and not higher
     assert len({found[title][0] for found in judged.values()}) == 3
-    again = Judging(learning(tmp_path / "other")).judged(TASK, NONE, 4)
+    again = training_quality(tmp_path / "other").population_scores(TASK, PLAIN, 4)
     assert again[title][0] == pytest.approx(judged["none"][title][0]), "identical restorations"
 
 
 def test_the_population_is_of_photographs_that_decide_nothing_else(tmp_path):
-    made = learning(tmp_path)
-    (reference, split), population = Judging(made).reference(), made.images("population")
-    used = {key for part in ("train", "validation", "test") for key in image_keys(made.images(part))}
+    made = training_quality(tmp_path)
+    (reference, split), population = made.reference(), made.runs.images("population")
+    used = {key for part in ("train", "validation", "test") for key in image_keys(made.runs.images(part))}
     assert len(population) == 6 and used.isdisjoint(image_keys(population))
     assert split == "train" and used.isdisjoint(image_keys(reference))
-    whole = learning(tmp_path, "training.population=100000", "training.images=100000")
-    reference, split = Judging(whole).reference()
-    assert split == "trained-on" and len(reference) == len(whole.images("train"))
-    assert len(whole.images("population")) == len(whole.experiment.dataset.load("test"))
+    whole = training_quality(tmp_path, "training.population=100000", "training.images=100000")
+    reference, split = whole.reference()
+    assert split == "trained-on" and len(reference) == len(whole.runs.images("train"))
+    assert len(whole.runs.images("population")) == len(whole.runs.fits.dataset.load("test"))
 
 
 def test_starts_with_the_network_of_a_checkpoint(tmp_path):
-    made = learning(tmp_path, "dip.iterations=2", "dip.architecture=deep_decoder")
+    made = training_quality(tmp_path, "dip.iterations=2", "dip.architecture=deep_decoder")
     arms = {start: made.started(TASK, start, 2) for start in ("noise", "dip", "control")}
     assert arms["noise"][0].label == "noise" and arms["dip"][0].label == "dip deep_decoder 2"
-    assert arms["control"][0].role == "control" and arms["control"][0].prior != "noise"
+    assert arms["control"][0].role == "control" and arms["control"][0].prior.name != "noise"
     assert all(cell.nfe == 2 and len(cell.scores["psnr"]) == 3 for _, cell in arms.values())
-    assert made.denoiser(TASK, NONE, 2).fingerprint != made.denoiser(TASK, NONE, 4).fingerprint
+    denoisers = [made.runs.denoiser(TASK, PLAIN, updates) for updates in (2, 4)]
+    assert denoisers[0].fingerprint != denoisers[1].fingerprint
 
 
 def test_the_suite_reports_curves_as_tables_figure_and_csv(tmp_path):

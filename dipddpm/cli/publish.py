@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dipddpm.cli.report import write_report
 from dipddpm.measure.record import MeasureError, Run
+from dipddpm.session.figures import Figures
+from dipddpm.session.reporting import write_report
 
 LATEST, REFERENCE = Path("reports/latest"), Path("reports/reference")
 
@@ -19,7 +20,8 @@ def run(args: argparse.Namespace) -> None:
     """``dipddpm publish``."""
     run = Run.load(args.run)
     check(run, args.run)
-    written = write_report(run, REFERENCE, [args.run.parent, LATEST, REFERENCE])
+    report = write_report(run, Figures(REFERENCE / "figures"), [args.run.parent, LATEST, REFERENCE])
+    written = (*report.files, *report.figures)
     for path in written:
         print(f"wrote {path}")
     for path in (*REFERENCE.glob("*.md"), *REFERENCE.glob("*.csv")):

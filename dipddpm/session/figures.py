@@ -1,19 +1,20 @@
-"""What a pytest session shares between the conftest that fills it and the plugin that reports it."""
+"""The figures of a report: each is drawn again only if what it shows has changed."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-
-import pandas as pd
-import pytest
 
 from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import write_json
-from dipddpm.measure.record import Measure, Run
+from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.growth import SUITE as GROWTH
+
+CHARTS = "charts"  # under which all that is drawn from records is listed
 
 
 class Figures:
@@ -42,11 +43,28 @@ class Figures:
             self._remove({*old} - {*paths, *self.paths})
         self.paths += paths
 
-    def add_charts(self, run: Run) -> None:
+    def adopt(self, folder: Path) -> None:
+        """Add the pictures that another report has in ``folder``: they were drawn while their session had the images,
+        and cannot be drawn from the file of a run."""
+        for name, drawn in Figures(folder)._drawn().items():
+            if name != CHARTS:
+                self.add(name, drawn["key"], partial(self._copied, folder, drawn["files"]))
+
+    def _copied(self, source: Path, files: Sequence[str]) -> list[Path]:
+        """Copies of those PNG files that are there, each with the SVG of the same name."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            for path in (source / file, (source / file).with_suffix(".svg")):
+                if path.exists() and source != self.folder:
+                    shutil.copyfile(path, self.folder / path.name)
+        return [self.folder / file for file in files if (self.folder / file).exists()]
+
+    def add_charts(self, comparisons: Comparisons) -> None:
         """Add every chart that a run has the data for."""
+        run = comparisons.run
         drawn = [asdict(record) for record in run.records if record.role != "stage" or record.suite == GROWTH]
         key = digest([source_digest(["dipddpm.report.figures"]), drawn])
-        self.add("charts", key, lambda: _draw(run, self.folder))
+        self.add(CHARTS, key, lambda: _draw(comparisons, self.folder))
 
     def tidy(self) -> None:
         """Remove the figures of earlier sessions: the report is that of this one. What else lies there stays."""
@@ -69,16 +87,7 @@ class Figures:
             path.with_suffix(".svg").unlink(missing_ok=True)
 
 
-def _draw(run: Run, folder: Path) -> list[Path]:
-    from dipddpm.report.figures import draw  # here: a run whose figures are drawn needs no matplotlib
+def _draw(comparisons: Comparisons, folder: Path) -> list[Path]:
+    from dipddpm.report.figures import draw  # imported here: matplotlib is not needed where every figure is there
 
-    return draw(run, folder)
-
-
-RUN: pytest.StashKey[Run] = pytest.StashKey()
-RUN_FILE: pytest.StashKey[Path] = pytest.StashKey()
-FIGURES: pytest.StashKey[Figures] = pytest.StashKey()
-TABLE: pytest.StashKey[pd.DataFrame] = pytest.StashKey()
-REPORTS: pytest.StashKey[tuple[Path, ...]] = pytest.StashKey()
-RERUNS: pytest.StashKey[dict[str, Callable[[], Measure]]] = pytest.StashKey()
-"""{key of a baseline entry: measures its time again}, for what the gate wants to see confirmed."""
+    return draw(comparisons.run, folder, comparisons)

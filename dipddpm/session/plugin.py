@@ -18,10 +18,10 @@ from dipddpm.measure.content import own_digest, read_sources
 from dipddpm.measure.gate.baseline import key_of
 from dipddpm.measure.gate.session_gate import GATE, Gate, partial, selection
 from dipddpm.measure.instruments.timer import synchronised
-from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record, Run
-from dipddpm.report.leaderboard import frame
-from dipddpm.report.markdown import terminal, write
-from dipddpm.session.figures import FIGURES, REPORTS, RERUNS, RUN, RUN_FILE, TABLE, Figures
+from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record
+from dipddpm.session.figures import Figures
+from dipddpm.session.reporting import write_report
+from dipddpm.session.stash import FIGURES, REPORT, RERUNS, RUN, RUN_FILE
 
 SAVE_EVERY = 3.0  # seconds
 
@@ -165,24 +165,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if run is not None and run.records:
         run.save(stash[RUN_FILE])
         if not run.broken_off:
-            _report(run, stash)
-
-
-def _report(run: Run, stash: pytest.Stash) -> None:
-    figures = stash[FIGURES]
-    figures.add_charts(run)
-    figures.tidy()
-    stash[TABLE] = frame(run)
-    stash[REPORTS] = write(run, stash[TABLE], figures.folder.parent, figures.paths)
+            stash[REPORT] = write_report(run, stash[FIGURES])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    run, reports = config.stash.get(RUN, None), config.stash.get(REPORTS, None)
-    if run is not None and reports is not None:
+    run, report = config.stash.get(RUN, None), config.stash.get(REPORT, None)
+    if run is not None and report is not None:
         terminalreporter.section("leaderboard")
-        terminalreporter.write_line(terminal(run, config.stash[TABLE]))
+        terminalreporter.write_line(report.terminal)
         terminalreporter.write_line("")
-        for path in (*reports, config.stash[FIGURES].folder, config.stash[RUN_FILE]):
+        for path in (*report.files, config.stash[FIGURES].folder, config.stash[RUN_FILE]):
             terminalreporter.write_line(f"wrote {path}")
     elif run is not None and run.records:
         file = config.stash[RUN_FILE]

@@ -18,9 +18,9 @@ from dipddpm.experiments.profiles import PROFILES, all_axes
 from dipddpm.experiments.restoration import Cell
 from dipddpm.extractors import DEFAULT
 from dipddpm.session.experiments import CellPoint, Experiments
-from dipddpm.session.figures import RUN
 from dipddpm.session.opening import describe_run, open_experiments
 from dipddpm.session.records import restoration_record
+from dipddpm.session.stash import RUN
 
 EXPERIMENTS: pytest.StashKey[list[Experiments]] = pytest.StashKey()
 POINTS = "points_of_"
