@@ -1,4 +1,4 @@
-"""Unconditional samples, streamed to a folder in shards: the same for any batch size, and resumed after a kill."""
+"""Unconditional samples, streamed to a folder in shards: any batch size gives the same to rounding, a kill is resumed."""
 
 from __future__ import annotations
 

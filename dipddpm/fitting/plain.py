@@ -83,8 +83,11 @@ def fit_dip(
     """Fit one network of ``architecture`` to each image of ``observation``.
 
     Each image has its own weights, z and input noise, all drawn from its own generator in ``rng``, and nothing mixes
-    images: the loss is a sum over images and Adam works value by value. Image i's result is the same alone or in any
-    batch, to float tolerance.
+    images: the loss is a sum over images and Adam works value by value. Whatever the other images of a batch are, image
+    i's result is the same bit for bit. In another place of the batch, alone or in a batch of another size it is the
+    same to rounding, and a fit makes more of a rounding error than other computations do: an ulp of the weights moves
+    ``conv_decoder`` by 0.1 within three iterations, and most others by less than 1e-4 (bench/PROTOCOL.md, "Bit for bit,
+    or to rounding").
 
     The average of the outputs starts without bias (its weights sum to one at every duration); the original begins it
     at the first output, which at 100 iterations would still weigh 37 %.
@@ -176,7 +179,8 @@ class WithIdleTwin(torch.nn.Module):
     """Runs a lone image beside a copy that nothing is asked of.
 
     A batch of one takes other convolution kernels, which round otherwise, and Adam makes whole steps of rounding errors
-    where a gradient is nearly 0: without the twin, an image alone drifts away from itself in a batch.
+    where a gradient is nearly 0: without the twin, an image alone drifts away from itself in a batch. With the twin it
+    takes the kernels of a batch; whether those round alike at every batch size is up to the CPU.
     """
 
     def __init__(self, stacked: torch.nn.Module):
