@@ -1,4 +1,4 @@
-"""Unconditional samples, streamed to a folder in shards: any batch size gives the same to rounding, a kill is resumed."""
+"""Unconditional samples, streamed to a folder in shards: the same to rounding for any batch size, resumed after a kill."""
 
 from __future__ import annotations
 

@@ -95,6 +95,7 @@ def test_the_cifar10_ddpm_reloads_and_samples_as_diffusers_does(tmp_path):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("betas", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+@pytest.mark.numerics
 def test_every_prediction_on_every_betas(prediction, betas, tmp_path):
     pipe = pipeline(prediction_type=prediction, beta_schedule=betas)
     # The last alpha_bar of the cosine schedule is 2e-9: rounding in float32, divided by its root, is seen in x_0.
@@ -102,6 +103,7 @@ def test_every_prediction_on_every_betas(prediction, betas, tmp_path):
     assert_same_as_its_own_loop(pipe, opened(pipe, tmp_path), 10, eta=1.0, atol=atol)
 
 
+@pytest.mark.numerics
 def test_betas_of_their_own(tmp_path):
     betas = torch.linspace(1e-3, 0.3, 50).tolist()
     pipe = pipeline(trained_betas=betas, num_train_timesteps=50)

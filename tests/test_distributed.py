@@ -46,6 +46,7 @@ def torchrun(*arguments):
 
 
 @pytest.mark.parametrize("way", ["residual", "weights"])
+@pytest.mark.numerics
 def test_two_processes_give_the_numbers_of_one(tmp_path, way):
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     assert main(command(one, way)) == 0
@@ -53,8 +54,8 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, way):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1, "the second process spoke"
     a, b = load_file(one), load_file(two)
-    # Half a batch is summed by each. A bias that a norm cancels is left out: its gradient is rounding alone, of which Adam
-    # makes steps that may be anything up to whole ones, and nothing sees it. The losses below are those of all.
+    # Half a batch is summed by each. A bias that a norm cancels is left out: its gradient is rounding alone, Adam makes
+    # steps of it that may be anything up to whole ones, and nothing sees it. The losses below are those of all.
     control = tmp_path / "control.safetensors"
     assert main(command(control, way, LR * (1 + 2.0**-23))) == 0
     moved = load_file(control)

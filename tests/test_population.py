@@ -122,12 +122,14 @@ def test_kid_is_unbiased_and_grows():
 # ---- manifolds ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.numerics
 def test_precision_and_recall_are_torch_fidelity_s():
     x, y = gaussian(200, seed=1, scale=0.8), gaussian(150, seed=2)
     theirs = prc_features_to_metric(x, y, verbose=False)
     assert (Precision()(x, y), Recall()(x, y)) == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
 
 
+@pytest.mark.numerics
 def test_identical_and_disjoint_sets():
     x = gaussian(200, seed=1)
     assert [m()(x, x) for m in (Precision, Recall, Coverage, Diversity)] == pytest.approx([1.0] * 4)

@@ -112,6 +112,7 @@ def assert_same(sample, count: int, others: list[Tensor], dtype=torch.float64, a
 
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("count", [1, 12, 40, 1000])
+@pytest.mark.numerics
 def test_ddpm(count, clip):
     # "fixed_small" is the posterior variance. One generator an image draws the numbers that ImageRng draws. After the
     # last step of a respaced run diffusers still adds noise of standard deviation 1e-10.
@@ -123,6 +124,7 @@ def test_ddpm(count, clip):
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("count", [1, 10, 40, 200])
+@pytest.mark.numerics
 def test_ddim(count, eta, clip):
     # diffusers takes the previous step to be t - T // count, so only counts that divide T visit the steps it thinks.
     # set_alpha_to_one: the last step leads to the clean image, as ours does, not to t = 0.
@@ -137,6 +139,7 @@ def test_ddim(count, eta, clip):
 
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("count", [1, 2, 12, 40, 100])
+@pytest.mark.numerics
 def test_dpmpp_2m(count, clip):
     # Dynamic thresholding with a largest value of 1 is plain clipping to [-1, 1]; there is no option by that name.
     reference = scheduler(

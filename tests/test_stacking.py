@@ -126,6 +126,7 @@ def assert_same_sums(found: Tensor, expected: Tensor, moved: Tensor, what: str =
 
 
 @pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.numerics
 def test_stacked_layer_equals_separate_layers_in_values_and_gradients(layer):
     make, shape = LAYERS[layer]
     separate, x = networks(make), images(shape)
@@ -153,6 +154,7 @@ def test_stacked_layer_equals_separate_layers_in_values_and_gradients(layer):
     assert {name for name, _ in stacked.named_parameters()} == {name for name, _ in separate[0].named_parameters()}
 
 
+@pytest.mark.numerics
 def test_one_network_stacks():
     (network,), x = networks(Nested, 1), images(IMAGE, 1)
     found, expected = stack([network])(x), network(x)
@@ -202,6 +204,7 @@ def test_unsupported_layer_is_named(layer):
         stack(networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), nn.Sequential(layer()))))
 
 
+@pytest.mark.numerics
 def test_registered_layer_stacks():
     class Shift(nn.Module):
         def __init__(self):
