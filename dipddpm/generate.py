@@ -1,4 +1,4 @@
-"""Unconditional samples, streamed to a folder in shards: the same for any batch size, and resumed after a kill."""
+"""Unconditional samples, streamed to a folder in shards: to rounding the same in any batch, resumed after a kill."""
 
 from __future__ import annotations
 

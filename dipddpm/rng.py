@@ -1,4 +1,4 @@
-"""Randomness: every image owns its generator, so neither batch size, order nor neighbours change a result."""
+"""Randomness: every image owns its generator, so neither batch size, order nor neighbours change a draw."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 ``stack([net_0, ..., net_{N-1}])`` walks the networks in parallel and swaps every layer that has parameters for a twin
 whose weights have a leading axis N. Image i of an (N, C, H, W) batch then meets the weights of network i, in one
-grouped convolution or batched matrix product for all. Layers without parameters and the networks' own ``forward`` stay.
-A parameter that is not trained (``requires_grad=False``) is not trained in the twin.
+grouped convolution or batched matrix product for all: what network i alone would give, to rounding. Layers without
+parameters and the networks' own ``forward`` stay. A parameter that is not trained (``requires_grad=False``) is not
+trained in the twin.
 """
 
 from __future__ import annotations

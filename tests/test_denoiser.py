@@ -103,11 +103,13 @@ def test_the_shipped_denoiser_removes_noise():
         assert (denoiser.eps(x_t, t) - eps).square().mean() < 1 - least
 
 
+@pytest.mark.numerics
 def test_an_evaluation_of_an_image_is_the_same_in_any_batch():
     denoiser, x = open_denoiser("unet"), torch.randn(3, 3, 32, 32)
     assert torch.allclose(denoiser.eps(x, 100)[1:2], denoiser.eps(x[1:2], 100), atol=1e-4)
 
 
+@pytest.mark.numerics
 def test_checkpoint_round_trip(tmp_path):
     torch.manual_seed(1)
     model = UNet(size=16, channels=(8, 16))

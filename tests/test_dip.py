@@ -116,6 +116,7 @@ def test_halvings_leave_a_whole_number_of_at_least_4():
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (1, 2, 5, 7), (3, 1, 1, 9), (1, 2, 32, 8), (1, 1, 40, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.numerics
 def test_upsampling_and_its_gradient_are_those_of_torch(shape, dtype):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype).requires_grad_()
     y = upsample_bilinear(x)
@@ -257,6 +258,7 @@ def test_matched_name_is_the_architecture_at_the_width_that_matches():
 
 
 @every_architecture
+@pytest.mark.numerics
 def test_iteration_0_is_the_untrained_network(name):
     """Networks one by one run other kernels than the stack: to what an ulp of every weight moves, layer by layer."""
     untrained = fit(name, [0])
@@ -331,11 +333,13 @@ def check_company(name: str) -> None:
 
 
 @every_architecture
+@pytest.mark.numerics
 def test_whatever_the_neighbours_are_an_image_is_fitted_the_same_bit_for_bit(name):
     check_neighbours(name)
 
 
 @every_architecture
+@pytest.mark.numerics
 def test_order_and_batch_size_change_nothing_but_rounding(name):
     """In single precision, where an ulp grows as it may: with conv_decoder to 0.1 in 3 iterations. A norm cancels its
     biases, whose gradients are then rounding alone; Adam makes whole steps of them, and a ReLU stands between."""
@@ -343,6 +347,7 @@ def test_order_and_batch_size_change_nothing_but_rounding(name):
 
 
 @every_architecture
+@pytest.mark.numerics
 def test_order_and_batch_size_change_nothing_in_double_precision(name, double_precision):
     """Gradients that are rounding alone are far below the eps of Adam here, so that the bound is tight for all."""
     check_company(name)
@@ -350,6 +355,7 @@ def test_order_and_batch_size_change_nothing_in_double_precision(name, double_pr
 
 @pytest.mark.parametrize("name", ["conv_decoder", "deep_decoder"])
 @pytest.mark.parametrize(("check", "leak"), [(check_neighbours, 1e-5), (check_company, 1e-3)])
+@pytest.mark.numerics
 def test_a_leak_between_images_is_caught(check, leak, name, double_precision, monkeypatch):
     """A planted fault: each convolution sees that share of the image before."""
     forward = stacking.StackedConv2d.forward
@@ -361,6 +367,7 @@ def test_a_leak_between_images_is_caught(check, leak, name, double_precision, mo
 
 
 @every_architecture
+@pytest.mark.numerics
 def test_snapshots_equal_separate_fits(name):
     together = fit(name, [5, 0, 2, 2])
     assert together.iterations == (0, 2, 5)
@@ -374,6 +381,7 @@ def test_snapshots_equal_separate_fits(name):
 
 
 @every_architecture
+@pytest.mark.numerics
 def test_same_seed_gives_the_same_result_whatever_the_global_generator(name):
     torch.manual_seed(1)
     first = fit(name, [2])

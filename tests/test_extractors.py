@@ -58,6 +58,7 @@ def test_extractors_are_torch_fidelity_s_and_registered_there():
         open_extractor("vgg")
 
 
+@pytest.mark.numerics
 def test_features_are_the_same_in_any_batch(embedded, photographs):
     images = photographs[0][:10]
     features = embedded.features(images)
@@ -84,6 +85,7 @@ def test_the_shipped_network_is_small_and_what_its_record_says(embedded):
     assert record["images"] >= 20_000 and len(record["classes"]) == 10 and record["held_out_accuracy"] > 0.6
 
 
+@pytest.mark.numerics
 def test_torch_fidelity_calculates_with_it(embedded, photographs):
     class Images(Dataset):
         def __init__(self, images):
@@ -327,6 +329,7 @@ def test_a_download_lands_in_the_cache_under_the_checked_hash(no_cache, monkeypa
     assert asked == [(FILE_NAME, sha256)]
 
 
+@pytest.mark.numerics
 def test_inception_runs_with_weights_of_the_hash_it_was_given(no_cache, monkeypatch):
     buffer = io.BytesIO()
     torch.save({}, buffer)

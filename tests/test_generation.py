@@ -57,6 +57,7 @@ def assert_same(images, others):
 
 
 @pytest.mark.parametrize("setting", [NOISE, dataclasses.replace(NOISE, eta=1.0), dataclasses.replace(START, travel=2)])
+@pytest.mark.numerics
 def test_the_batch_size_changes_nothing(denoiser, photographs, tmp_path, setting):
     given = {"mu": lambda i: photographs[i.start : i.stop], "prior": "p"} if setting.injection == "start" else {}
     three, seven = (run(denoiser, tmp_path / str(b), setting=setting, batch=b, **given) for b in (3, 7))

@@ -22,6 +22,7 @@ def as_numpy(x):
     return ((x.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).double().numpy()
 
 
+@pytest.mark.numerics
 def test_psnr_equals_scikit_image(pairs):
     x, x_hat = pairs
     theirs = [
@@ -32,6 +33,7 @@ def test_psnr_equals_scikit_image(pairs):
 
 
 @pytest.mark.parametrize("size", [32, 24, 11])
+@pytest.mark.numerics
 def test_ssim_equals_scikit_image(pairs, size):
     x, x_hat = (p[..., :size, :size] for p in pairs)
     theirs = []
@@ -45,6 +47,7 @@ def test_ssim_equals_scikit_image(pairs, size):
 
 
 @pytest.mark.parametrize("name", sorted(metrics()))
+@pytest.mark.numerics
 def test_contract(name, pairs):
     x, x_hat = pairs
     metric = metrics()[name]()

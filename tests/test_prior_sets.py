@@ -19,6 +19,7 @@ IMAGES = open_dataset("photo-patches", size=16).load("train")[:6]
 DIP = PriorSettings("dip", "super_resolution", "deep_decoder", 3, seed=1)
 
 
+@pytest.mark.numerics
 def test_priors_are_made_in_batches_once_and_charged(tmp_path, monkeypatch):
     memo, fitted = Store(tmp_path).measured, []
     fit = fitting.fit_dip
@@ -32,6 +33,7 @@ def test_priors_are_made_in_batches_once_and_charged(tmp_path, monkeypatch):
     assert torch.allclose(together.mu, all_of_them.mu, atol=1e-3)  # the batch decides nothing
 
 
+@pytest.mark.numerics
 def test_a_training_prior_is_made_as_one_at_test_time_is(tmp_path):
     """From the observation, with the generators of the image: the same image gets the same prior in the experiment."""
     small = profile("smoke").override(["images=3", "validation_images=2", "dip.iterations=3"])
@@ -52,6 +54,7 @@ def test_an_untrained_prior_is_a_dip_at_0_iterations(tmp_path):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.numerics
 def test_shuffled_gives_each_image_the_dip_of_the_one_before_whatever_the_batch(tmp_path, batch):
     memo, images, counted = Store(tmp_path).measured, IMAGES[:3], []
     # of a task that holds mu to nothing

@@ -130,6 +130,7 @@ def test_only_what_declares_a_leak_is_shown_the_photograph(restoration, monkeypa
     assert {name for name, x_0 in seen.items() if x_0 is not None} == {"oracle"}
 
 
+@pytest.mark.numerics
 def test_an_image_gets_the_same_result_in_any_company(denoiser, restoration):
     """The quality numbers of an image do not depend on how many others are restored with it."""
     fewer = make(direct, denoiser, dataclasses.replace(TINY, images=2))

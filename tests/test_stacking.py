@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 import torch.nn.functional as F
+from numerics import apart, assert_same_to_rounding, nudge, nudged
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -114,7 +115,18 @@ def weighted_sum(y: Tensor) -> Tensor:
     return (weight * y).sum()
 
 
+def assert_same_sums(found: Tensor, expected: Tensor, moved: Tensor, what: str = "") -> None:
+    """The longest chains are those of a kernel, 9 x 6 or 15 x 4 products, and of its gradient, 64 pixels.
+
+    An ulp of inputs and weights (``moved``) says how much of a sum cancels, and what a norm makes of its errors.
+    """
+    scale = max(1.0, float(expected.detach().abs().max()))
+    growth = max(1.0, apart(moved, expected) / (scale * torch.finfo(expected.dtype).eps))
+    assert_same_to_rounding(found, expected, operations=64, scale=scale, growth=growth, what=what)
+
+
 @pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.numerics
 def test_stacked_layer_equals_separate_layers_in_values_and_gradients(layer):
     make, shape = LAYERS[layer]
     separate, x = networks(make), images(shape)
@@ -127,17 +139,26 @@ def test_stacked_layer_equals_separate_layers_in_values_and_gradients(layer):
         x_i = x[i : i + 1].detach().requires_grad_()
         y_i = network(x_i)
         weighted_sum(y_i).backward()
-        torch.testing.assert_close(y[i : i + 1], y_i, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(x.grad[i : i + 1], x_i.grad, rtol=1e-4, atol=1e-4)
-        own = dict(network.named_parameters())
-        for name, parameter in stacked.named_parameters():
-            torch.testing.assert_close(parameter.grad[i], own[name].grad, rtol=1e-4, atol=1e-4)
+        own = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+        expected = {"y": y_i.detach(), "x": x_i.grad} | own
+        found = {"y": y[i : i + 1].detach(), "x": x.grad[i : i + 1]}
+        found |= {name: parameter.grad[i] for name, parameter in stacked.named_parameters()}
+
+        network.zero_grad()
+        moved_x = nudged(x_i).requires_grad_()
+        moved_y = nudge(network)(moved_x)
+        weighted_sum(moved_y).backward()
+        moved = {"y": moved_y, "x": moved_x.grad} | {name: p.grad for name, p in network.named_parameters()}
+        for name in found:
+            assert_same_sums(found[name], expected[name], moved[name], name)
     assert {name for name, _ in stacked.named_parameters()} == {name for name, _ in separate[0].named_parameters()}
 
 
+@pytest.mark.numerics
 def test_one_network_stacks():
     (network,), x = networks(Nested, 1), images(IMAGE, 1)
-    torch.testing.assert_close(stack([network])(x), network(x), rtol=1e-4, atol=1e-5)
+    found, expected = stack([network])(x), network(x)
+    assert_same_sums(found, expected, nudge(network)(nudged(x)))
 
 
 def test_each_image_meets_its_own_weights():
@@ -183,6 +204,7 @@ def test_unsupported_layer_is_named(layer):
         stack(networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), nn.Sequential(layer()))))
 
 
+@pytest.mark.numerics
 def test_registered_layer_stacks():
     class Shift(nn.Module):
         def __init__(self):
@@ -203,7 +225,9 @@ def test_registered_layer_stacks():
 
     separate, x = networks(lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), Shift())), images(IMAGE)
     expected = torch.cat([network(x[i : i + 1]) for i, network in enumerate(separate)])
-    torch.testing.assert_close(stack(separate)(x), expected, rtol=1e-4, atol=1e-5)
+    found = stack(separate)(x)
+    moved = torch.cat([nudge(network)(nudged(x[i : i + 1])) for i, network in enumerate(separate)])
+    assert_same_sums(found, expected, moved)
 
 
 class SharedLayer(nn.Module):

@@ -38,6 +38,7 @@ def test_pseudo_inverse(name, x):
 
 
 @pytest.mark.parametrize("name", EVERY)
+@pytest.mark.numerics
 def test_an_observation_depends_on_the_image_alone(name, x):
     together = task(name).observe(x.float(), ImageRng(range(N)))
     alone = task(name).observe(x[1:2].float(), ImageRng([1]))
@@ -56,6 +57,7 @@ def test_a_batch_is_repeated_whole_with_every_part_of_its_operator(name, x):
 
 
 @pytest.mark.parametrize("name", [n for n in EVERY if tasks()[n].consistency == "projection"])
+@pytest.mark.numerics
 def test_projection_agrees_with_y_and_keeps_the_rest(name, x):
     observation = task(name).observe(x, ImageRng(range(N)))
     guess = torch.zeros_like(x)

@@ -56,6 +56,7 @@ class Shifted:
             return self.network(r_t, torch.full((len(r_t),), t))
 
 
+@pytest.mark.numerics
 def test_identity_forward_what_the_network_sees_is_the_marginal_of_the_residual():
     x_0, mu, eps = images(), images(1), torch.randn(N, *SHAPE)
     t = torch.tensor([3, 400, 999])
@@ -63,6 +64,7 @@ def test_identity_forward_what_the_network_sees_is_the_marginal_of_the_residual(
     assert torch.allclose(shown, SCHEDULE.q_sample(x_0 - mu, t, eps), atol=1e-6)
 
 
+@pytest.mark.numerics
 def test_identity_loss_that_of_the_plain_diffusion_of_the_residual():
     x_0, mu, eps, t, model = images(), images(1), torch.randn(N, *SHAPE), torch.tensor([3, 400, 999]), loud()
     with torch.no_grad():
@@ -71,6 +73,7 @@ def test_identity_loss_that_of_the_plain_diffusion_of_the_residual():
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
+@pytest.mark.numerics
 def test_identity_reverse_mu_added_back_at_the_end(name):
     mu, model, steps = 0.5 * images(1), loud(), SCHEDULE.steps(12)
     x_t, t = injection("residual").start(mu, SHAPE, SCHEDULE, 0, ImageRng(range(N)))

@@ -114,6 +114,7 @@ def test_training_lowers_the_loss(tmp_path):
     assert all(0 < loss < 1.0 for loss in record["held_out_loss"].values())
 
 
+@pytest.mark.numerics
 def test_a_stopped_run_ends_with_the_same_numbers(tmp_path):
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     with pytest.raises(Killed):  # dies at update 5, after the state of update 3
@@ -268,6 +269,7 @@ def test_bfloat16_learns_almost_the_same_and_keeps_float32_weights():
     assert runs[0] != runs[1] and runs[1] == pytest.approx(runs[0], abs=0.05)
 
 
+@pytest.mark.numerics
 def test_a_compiled_network_takes_the_same_updates(monkeypatch):
     """Traced, and run without the backend, which takes a minute on a CPU and is torch's to test."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
