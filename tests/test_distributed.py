@@ -57,7 +57,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, injection):
     # Half a batch is summed by each. A bias that a norm cancels is left out: its gradient is rounding alone, Adam makes
     # steps of it that may be anything up to whole ones, and nothing sees it. The losses below are those of all.
     control = tmp_path / "control.safetensors"
-    assert main(command(control, way, LR * (1 + 2.0**-23))) == 0
+    assert main(command(control, injection, LR * (1 + 2.0**-23))) == 0
     moved = load_file(control)
     weights = [key for key in a if a[key].ndim > 1]
     growth = max(1.0, max(apart(a[key], moved[key]) for key in weights) / 2.0**-23)

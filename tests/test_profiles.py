@@ -8,8 +8,10 @@ import pytest
 from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import arms, budgets, tuned_as
-from dipddpm.experiments.profiles import AXES, PROFILES, profile
+from dipddpm.experiments.axes import axes_of
+from dipddpm.experiments.profiles import PARTS, PROFILES, all_axes, profile
 from dipddpm.experiments.tuning import candidates, draw_trials
+from dipddpm.injection import injection
 from dipddpm.priors import priors
 from dipddpm.restore import Setting
 from dipddpm.tasks import tasks
@@ -17,12 +19,12 @@ from dipddpm.tasks import tasks
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
-    p = profile(name)
+    p = profile(name).restoration
     for task in p.tasks:
         assert task in tasks()
         listed = arms(p, task)
         honest = tasks()[task].leak == "none"
-        assert {arm.prior for arm in listed} == (set(priors()) if honest else {"noise", "dip"})
+        assert {arm.prior.name for arm in listed} == (set(priors()) if honest else {"noise", "dip"})
         assert len({arm.label for arm in listed}) == len(listed)
         assert {arm.architecture for arm in listed if arm.prior.name == "dip"} == set(p.architectures_for(task))
     for a in p.architectures:
@@ -31,20 +33,20 @@ def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_every_arm_runs_the_shared_budgets_and_tunes_with_the_same_number_of_trials(name):
-    p = profile(name)
+    p = profile(name).restoration
     for arm in arms(p, p.tasks[0]):
         assert set(p.budgets) <= set(budgets(arm, p, p.tasks[0]))
         for budget in (0, *p.budgets):
             tuned = tuned_as(arm, p, p.tasks[0], budget)
             assert tuned_as(tuned, p, p.tasks[0], budget) == tuned
     most = p.budgets[-1]
-    for way, solvers, t0s in (("none", p.noise_solvers, [999]), ("start", p.solvers, p.t0s)):
-        assert len(draw_trials(candidates(most, way, t0s, solvers), p.trials, "task")) == p.trials
+    for entry, solvers, t0s in (("none", p.noise_solvers, [999]), ("start", p.solvers, p.t0s)):
+        assert len(draw_trials(candidates(most, injection(entry), t0s, solvers), p.trials, "task")) == p.trials
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_the_questions_share_out_every_arm_and_no_arm_is_asked_about_twice(name):
-    p, folder = profile(name), Path(__file__).parent.parent / "bench"
+    p, folder = profile(name).restoration, Path(__file__).parent.parent / "bench"
     asked = [suite["asks"] for suite in map(runpy.run_path, map(str, folder.glob("bench_*.py"))) if "asks" in suite]
     assert len(asked) == 4
     for task in p.tasks:
@@ -52,17 +54,17 @@ def test_the_questions_share_out_every_arm_and_no_arm_is_asked_about_twice(name)
 
 
 def test_the_shuffled_dip_and_the_oracle_run_in_the_setting_of_the_fitted_dip():
-    p = profile("quick")
+    p = profile("quick").restoration
     longest = max(p.iterations)
     for arm in arms(p, p.tasks[0]):
         if arm.prior.name in ("shuffled", "oracle"):
             tuned = tuned_as(arm, p, p.tasks[0], 5)
-            assert (tuned.prior, tuned.iterations) == ("dip", longest)
+            assert (tuned.prior.name, tuned.iterations) == ("dip", longest)
 
 
 def test_what_is_chosen_by_its_validation_score_is_looked_at_itself():
     """Controls at every budget; of one DIP alone, each duration, output and rule."""
-    p = profile("quick")
+    p = profile("quick").restoration
     for task in p.tasks:
         for arm in arms(p, task):
             if arm.role == "control":
@@ -72,48 +74,58 @@ def test_what_is_chosen_by_its_validation_score_is_looked_at_itself():
 
 
 def test_every_honest_use_of_a_fit_is_a_treatment():
-    roles = {arm.label: arm.role for arm in arms(profile("quick"), "inpaint")}
+    roles = {arm.label: arm.role for arm in arms(profile("quick").restoration, "inpaint")}
     assert {roles[f"dip skip {use}"] for use in ("50", "150", "150 ema", "es-wmv")} == {"treatment"}
     assert roles["dip skip 150 raw"] == roles["untrained skip"] == roles["shuffled skip 150"] == "ablation"
     assert roles["dip skip oracle"] == "bound"
 
 
 def test_only_the_oracles_leak():
-    leaking = {arm.label for arm in arms(profile("quick"), "inpaint") if arm.leak != "none"}
+    leaking = {arm.label for arm in arms(profile("quick").restoration, "inpaint") if arm.leak != "none"}
     assert leaking == {"oracle", "dip skip oracle"}
-    assert all(arm.role == "bound" for arm in arms(profile("quick"), "inpaint") if arm.leak != "none")
+    assert all(arm.role == "bound" for arm in arms(profile("quick").restoration, "inpaint") if arm.leak != "none")
 
 
 def test_candidates_spend_exactly_the_budget():
-    grid = candidates(20, "start", [100, 400], profile("full").solvers, [(1.0, True), (4.0, True), (1.0, False)])
+    grid = candidates(
+        20,
+        injection("start"),
+        [100, 400],
+        profile("full").restoration.solvers,
+        [(1.0, True), (4.0, True), (1.0, False)],
+    )
     assert all(s.nfe == 20 and s.nfe % s.travel == 0 for s in grid) and len(set(grid)) == len(grid)
     assert {s.t0 for s in grid} == {100, 400}
     assert {(s.strength, s.held) for s in grid} == {(1.0, True), (4.0, True), (1.0, False)}
-    assert {s.sampler for s in candidates(1, "start", [100], profile("quick").solvers)} == {"ddim"}
-    assert candidates(0, "start", [100], profile("quick").solvers) == [Setting(0)]
-    assert candidates(20, "start", [10], profile("quick").solvers) == []  # 20 steps do not fit below 10
+    assert {s.sampler for s in candidates(1, injection("start"), [100], profile("quick").restoration.solvers)} == {
+        "ddim"
+    }
+    assert candidates(0, injection("start"), [100], profile("quick").restoration.solvers) == [Setting(0)]
+    assert (
+        candidates(20, injection("start"), [10], profile("quick").restoration.solvers) == []
+    )  # 20 steps do not fit below 10
     with pytest.raises(InputError, match="20 evaluations cannot be shared out over 3"):
         Setting(20, travel=3)
 
 
 def test_trials_are_drawn_alike_every_time():
-    grid = candidates(20, "start", profile("full").t0s, profile("full").solvers)
+    grid = candidates(20, injection("start"), profile("full").restoration.t0s, profile("full").restoration.solvers)
     assert draw_trials(grid, 5, "a") == draw_trials(grid, 5, "a") != draw_trials(grid, 5, "b")
     assert sorted(map(str, draw_trials(grid, 10_000, "a"))) == sorted(map(str, grid))
-    counts = [sum(s.t0 == t0 for s in draw_trials(grid, 20, "a")) for t0 in profile("full").t0s if t0 >= 19]
+    counts = [sum(s.t0 == t0 for s in draw_trials(grid, 20, "a")) for t0 in profile("full").restoration.t0s if t0 >= 19]
     assert max(counts) - min(counts) <= 1, "some step to enter at got more turns than another"
 
 
 def test_override():
-    p = profile("quick").override(["dip.iterations=100,50,0", "images=4", "task=inpaint"])
+    p = profile("quick").override(["dip.iterations=100,50,0", "images=4", "task=inpaint"]).restoration
     assert p.iterations == (50, 100) and p.images == 4 and p.tasks == ("inpaint",)
-    assert p.budgets == profile("quick").budgets
-    twice = profile("quick").override(["task=inpaint,inpaint", "grid.t0=25,75,25"])
+    assert p.budgets == profile("quick").restoration.budgets
+    twice = profile("quick").override(["task=inpaint,inpaint", "grid.t0=25,75,25"]).restoration
     assert twice.tasks == ("inpaint",) and twice.grid_t0s == (25, 75)
 
 
 def test_architectures_that_are_asked_for_run_on_every_task():
-    p = profile("quick").override(["dip.architecture=resnet,unet"])
+    p = profile("quick").override(["dip.architecture=resnet,unet"]).restoration
     assert {p.architectures_for(task) for task in p.tasks} == {("resnet", "unet")}
 
 
@@ -135,13 +147,37 @@ def test_override_faults(text, message):
         profile("quick").override([text])
 
 
-def test_every_axis_can_be_overridden():
+def value_of(p, option):
+    """The value of an axis, wherever it stands."""
+    for part in (p, *(getattr(p, name) for name in PARTS)):
+        if option in axes_of(part):
+            return getattr(part, axes_of(part)[option][0])
+    raise AssertionError(f"{option} stands nowhere")
+
+
+@pytest.mark.parametrize("option", all_axes())
+def test_every_axis_can_be_overridden_and_says_what_it_means(option):
     quick = profile("quick")
-    for name, field in AXES.items():
-        value = "inpaint" if name == "task" else "resnet" if "architecture" in name else "7"
-        old, new = getattr(quick, field), getattr(quick.override([f"{name}={value}"]), field)
-        kind = type(old[0]) if isinstance(old, tuple) else type(old)
-        assert new == ((kind(value),) if isinstance(old, tuple) else kind(value)) != old
+    value = "inpaint" if option == "task" else "resnet" if "architecture" in option else "7"
+    old, new = value_of(quick, option), value_of(quick.override([f"{option}={value}"]), option)
+    kind = type(old[0]) if isinstance(old, tuple) else type(old)
+    assert new == ((kind(value),) if isinstance(old, tuple) else kind(value)) != old
+    assert all_axes()[option].meaning
+
+
+@pytest.mark.parametrize("option", all_axes())
+def test_what_only_adds_cells_does_not_decide_the_others(option):
+    """Runs compare if they differ in such an axis alone; not in the architecture and duration that all is tuned on."""
+    quick = profile("quick")
+    if option == "dip.architecture":
+        other = quick.override([f"{option}=skip,resnet"])
+    elif option == "dip.iterations":
+        other = quick.override([f"{option}=7,150"])
+    else:
+        other = quick.override([f"{option}={'inpaint' if option == 'task' else 'resnet' if 'arch' in option else '7'}"])
+    assert (other.decides() == quick.decides()) == all_axes()[option].adds_cells
+    assert quick.override(["dip.architecture=resnet"]).decides() != quick.decides()
+    assert quick.override(["dip.iterations=7"]).decides() != quick.decides()
 
 
 def test_unknown_profile():
