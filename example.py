@@ -1,7 +1,5 @@
 """The method on one page: restore photographs from a DIP start, and from noise. Takes about half a minute on two cores."""
 
-import torch
-
 from dipddpm.data import open_dataset, to_float
 from dipddpm.denoisers import open_denoiser
 from dipddpm.dip.skip import SkipNet

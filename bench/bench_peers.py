@@ -7,18 +7,17 @@ is timed against ours has the same number of FLOPs, to 5 %.
 import copy
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
-from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from dipddpm.data import to_float
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
-from dipddpm.extractors.embedded64 import Embedded64
 from dipddpm.fitting import fit_dip
 from dipddpm.measure.instruments.flops import flops
 from dipddpm.measure.instruments.paired_timing import median_ratio, paired
@@ -32,9 +31,9 @@ from dipddpm.tasks.denoise import Denoise25
 from dipddpm.training import Training, TrainingSettings
 from dipddpm.unet import UNet
 
-diffusers = pytest.importorskip("diffusers", reason="needs pip install 'dipddpm[peers]'")
-deepinv = pytest.importorskip("deepinv", reason="needs pip install 'dipddpm[peers]'")
-lucidrains = pytest.importorskip("denoising_diffusion_pytorch", reason="needs pip install 'dipddpm[peers]'")
+# The peers are imported where they are run: that takes seconds, and most sessions ask other questions.
+if any(find_spec(peer) is None for peer in ("diffusers", "deepinv", "denoising_diffusion_pytorch")):
+    pytest.skip("needs pip install 'dipddpm[peers]'", allow_module_level=True)
 
 PAIRS = 7
 RIVALS = ("diffusers", "deepinv", "denoising-diffusion-pytorch", "torch-fidelity", "scikit-image")
@@ -49,6 +48,8 @@ class TheirDecoder(DeepImagePrior):
     input_noise = 0.0  # as deepinv's own DeepImagePrior
 
     def __init__(self, size=32, width=None):
+        import deepinv
+
         super().__init__(size, width)
         self.net = deepinv.models.ConvDecoder((3, size, size), in_size=(4, 4), layers=4, channels=64)
 
@@ -97,6 +98,8 @@ class Stages:
         return (work, self.images), {"plain loop, same network": (plain, 2)}
 
     def dip_against_deepinv(self):
+        import deepinv
+
         observation, _ = self.observed(2)
         physics = deepinv.physics.Denoising(deepinv.physics.GaussianNoise(observation.sigma), device=self.device)
 
@@ -124,6 +127,9 @@ class Stages:
     @cache  # noqa: B019
     def unets(self):
         """Our U-Net at its default size and the peers' at the width that has as many FLOPs."""
+        import denoising_diffusion_pytorch as lucidrains
+        import diffusers
+
         ours = UNet(size=32, channels=(32, 64, 96), blocks=1)
         target = forward_flops(lambda m, x, t: m(x, t), ours)
 
@@ -170,6 +176,8 @@ class Stages:
         return (lambda: training.update(pixels), self.batch), rivals
 
     def sampling(self):
+        import diffusers
+
         ours, theirs = self.unets()
         model = copy.deepcopy(ours).to(memory_format=torch.channels_last).eval()
         unet2d, call = theirs["diffusers UNet2DModel"]
@@ -222,6 +230,10 @@ class Stages:
 
     def features(self):
         """Both on the same extractor, at the batch size that each has by default."""
+        from torch_fidelity.utils import get_featuresdict_from_dataset
+
+        from dipddpm.extractors.embedded64 import Embedded64
+
         pixels = torch.randint(0, 256, (1000, 3, 32, 32), dtype=torch.uint8)
         extractor, cuda = Embedded64().to(self.device), self.device.type == "cuda"
 

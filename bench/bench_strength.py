@@ -1,5 +1,7 @@
 """Does a prior help a weak denoiser and hurt a strong one? Earlier checkpoints of one training, arms tuned on each."""
 
+from functools import cache
+
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import WEAKER
 from dipddpm.experiments.arms import Arm
@@ -10,8 +12,13 @@ KINDS = ("noise", "blur", "dip", "dip alone")
 
 def points_of_checkpoint(experiments):
     """The weaker states of the shipped checkpoint, where that is the denoiser of the run."""
-    shipped = open_denoiser("unet", experiments.device).fingerprint == experiments.denoiser.fingerprint
+    shipped = getattr(experiments.denoiser, "is_shipped", False)
     return {f"{kind}-{name}": (name, kind) for name in WEAKER if shipped for kind in KINDS}
+
+
+@cache
+def weaker(name, device):
+    return open_denoiser(f"unet:{name}", device)
 
 
 def bench_denoiser_strength(checkpoint, experiments, run_once, record_cell):
@@ -21,7 +28,7 @@ def bench_denoiser_strength(checkpoint, experiments, run_once, record_cell):
     No verdict: noise is not given the evaluations that a DIP costs, so that no arm here is a treatment.
     """
     (name, kind), axes = checkpoint, experiments.profile.restoration
-    weak = Restoration(experiments.fits, open_denoiser(f"unet:{name}", experiments.device))
+    weak = Restoration(experiments.fits, weaker(name, experiments.device))
     arm, task = axes.longest if kind.startswith("dip") else Arm.named(kind), axes.tasks[0]
     largest = axes.budgets[-2:][0]
     budget = 0 if kind == "dip alone" else weak.best_budget(arm, task, largest)

@@ -32,6 +32,9 @@ class Comparable:
     def __hash__(self) -> int:
         return hash(type(self))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
 
 @cache
 def discover(package: ModuleType, base: type[Variant]) -> Mapping[str, type[Variant]]:

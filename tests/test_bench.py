@@ -37,7 +37,7 @@ def latest(tmp_path):
 def test_a_run_is_killed_resumed_and_found_again(tmp_path):
     process, _ = bench(tmp_path, *SMALL, wait=False)
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "cache").rglob("cells/*.json"))) < 5 and time.monotonic() < deadline:
+    while len(list((tmp_path / "cache").rglob("run_arm/*.json"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

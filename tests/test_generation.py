@@ -59,7 +59,7 @@ def assert_same(images, others):
 @pytest.mark.parametrize("setting", [NOISE, dataclasses.replace(NOISE, eta=1.0), dataclasses.replace(START, travel=2)])
 @pytest.mark.numerics
 def test_the_batch_size_changes_nothing(denoiser, photographs, tmp_path, setting):
-    given = {"mu": lambda i: photographs[i.start : i.stop], "prior": "p"} if setting.injection == "start" else {}
+    given = {"mu": lambda i: photographs[i.start : i.stop], "prior": "p"} if setting.injection.uses_mu else {}
     three, seven = (run(denoiser, tmp_path / str(b), setting=setting, batch=b, **given) for b in (3, 7))
     assert_same(three, seven)
     assert three.nfe == seven.nfe == setting.nfe
@@ -227,10 +227,11 @@ def test_an_eta_that_no_sampler_has(options, message):
 
 
 def test_a_short_schedule_has_populations_of_its_own(photographs, cache, monkeypatch):
-    short = UNetDenoiser.of(UNet(channels=(8, 16)), Schedule.linear(100), "none", "short", "cpu")
-    cells = generation_cells(profile("full").override(["generation.t0=60,99,100,450"]), T=100)
+    short = UNetDenoiser.of(UNet(channels=(8, 16)), Schedule.linear(100), NoInjection(), "short", "cpu")
+    cells = generation_cells(profile("full").override(["generation.t0=60,99,100,450"]).generation, T=100)
     assert {t0 for _, _, t0 in cells} == {None, 60, 99} and max(nfe for _, nfe, _ in cells) == 100
-    assert {t0 for _, _, t0 in generation_cells(profile("full"))} == {None, *profile("full").generation_t0s}
+    full = profile("full").generation
+    assert {t0 for _, _, t0 in generation_cells(full)} == {None, *full.t0s}
     images, nfe = sample_images(short, range(2), Setting(2, injection("start"), 99), photographs[:2])
     assert len(images) == 2 and nfe == 2
     with pytest.raises(InputError, match=r"t0 must be one of the 100 steps 0\.\.99 of the schedule, got 100"):
@@ -268,8 +269,8 @@ def generation(denoiser, cache):
 def test_every_arm_makes_a_population_and_pays_for_it(generation):
     arms = generation_arms(["deep_decoder"], [2, 4])
     assert [arm.label for arm in arms] == [
-        "noise", "blur", "mean_colour", "dip deep_decoder 2", "dip deep_decoder 4", "untrained deep_decoder",
-        "shuffled deep_decoder 4", "oracle",
+        "noise", "blur", "mean_colour", "dip deep_decoder 2", "dip deep_decoder 4", "shuffled deep_decoder 4",
+        "untrained deep_decoder", "oracle",
     ]  # fmt: skip
     populations = {}
     for arm in arms:

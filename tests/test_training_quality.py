@@ -45,8 +45,8 @@ def training_quality(folder, *axes, clock=None):
     return TrainingQuality(TrainingRuns(restoration, small.training), small.generation.reference)
 
 
-def arms_of(made, task=TASK):
-    return {arm.name: arm for arm in made.runs.arms(task)}
+def arms_of(made):
+    return {arm.name: arm for arm in made.runs.arms(TASK)}
 
 
 @pytest.fixture

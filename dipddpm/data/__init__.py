@@ -50,6 +50,17 @@ class Dataset(ABC):
             InputError: the data are missing, unreadable or empty; the message names the file.
         """
 
+    def images(self, split: Split) -> Tensor:
+        """What :meth:`load` gives, read once and kept. Do not change it in place.
+
+        Raises:
+            InputError: as :meth:`load`.
+        """
+        kept: dict[Split, Tensor] = vars(self).setdefault("_kept", {})
+        if split not in kept:
+            kept[split] = self.load(split)
+        return kept[split]
+
     @property
     def label(self) -> str:
         """How reports name this data set; never a path of this machine."""
@@ -66,7 +77,7 @@ class Dataset(ABC):
         Raises:
             InputError: the split holds fewer images.
         """
-        images = self.load(split)
+        images = self.images(split)
         if len(images) < count and not or_fewer:
             raise InputError(f"data set {self.label!r}: {count} {split} images asked for, it holds {len(images)}")
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))

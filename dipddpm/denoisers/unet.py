@@ -50,9 +50,12 @@ class UNetDenoiser(Denoiser):
     """
 
     name = "unet"
+    is_shipped: bool = False
+    """It is the strongest shipped checkpoint."""
 
     def __init__(self, location: str | None = None, device: torch.device | str = "cpu", injection: str = "none"):
         location = location or SHIPPED
+        self.is_shipped = location == SHIPPED
         shipped = location in (SHIPPED, *WEAKER)
         path = Path(__file__).with_name(f"{location}.safetensors") if shipped else Path(location)
         try:
@@ -70,9 +73,8 @@ class UNetDenoiser(Denoiser):
         if config["in_channels"] != made.channels:
             takes, feeds = config["in_channels"], made.channels
             raise InputError(f"checkpoint {path}: takes {takes} channels, injection {made.name!r} feeds {feeds}")
-        model = UNet(**config)
         try:
-            model.load_state_dict(weights)
+            model = UNet.with_weights(config, weights)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
             raise InputError(f"checkpoint {path}: shapes differ from its U-Net {config}: {first}") from error

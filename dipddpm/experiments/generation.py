@@ -89,7 +89,7 @@ def generation_arms(architectures: Sequence[str], iterations: Sequence[int]) -> 
         else:
             arms = [Arm(made, architectures[0], max(iterations) if made.iterations is None else made.iterations)]
         listed[made.role] += arms
-    return [arm for members in listed.values() for arm in members]
+    return sorted((arm for members in listed.values() for arm in members), key=lambda arm: arm.injection.uses_mu)
 
 
 def generation_cells(axes: GenerationAxes, T: int = 1000) -> list[tuple[Arm, int, int | None]]:
@@ -143,7 +143,7 @@ class Generation:
         device: torch.device | str = "cpu",
         clock: Callable[[], float] = time.perf_counter,
     ):
-        count = len(dataset.load("train")) if count is None else count
+        count = len(dataset.images("train")) if count is None else count
         if dataset.size != denoiser.size:
             raise InputError(f"photographs of {dataset.size} px for a denoiser of {denoiser.size} px")
         if count < 2:
@@ -168,7 +168,7 @@ class Generation:
         Raises:
             InputError: there are not so many.
         """
-        pixels = self.dataset.load("train")
+        pixels = self.dataset.images("train")
         if self.count + count > len(pixels):
             raise InputError(
                 f"data set {self.dataset.label!r}: {self.count} training photographs for priors and {count} for the "

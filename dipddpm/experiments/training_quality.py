@@ -136,7 +136,7 @@ class TrainingQuality:
         those that the networks are trained on.
         """
         runs, dataset = self.runs, self.runs.fits.dataset
-        every = dataset.sample("train", len(dataset.load("train")))
+        every = dataset.sample("train", len(dataset.images("train")))
         unseen = every[len(runs.images("train")) :][-self.population_reference :]
         if len(unseen) >= len(runs.images("population")):
             return unseen, "train"

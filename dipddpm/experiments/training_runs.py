@@ -81,7 +81,7 @@ class TrainingRuns:
         if part == "train":
             return dataset.sample("train", self.axes.images, or_fewer=True)
         if part == "population":
-            return dataset.sample("test", len(dataset.load("test")))[-self.axes.population :]
+            return dataset.sample("test", len(dataset.images("test")))[-self.axes.population :]
         return to_uint8(self.fits.images(part).x_0.cpu())
 
     def _prior_set(self, task: str, arm: TrainingArm, part: Part) -> PriorSet | None:
@@ -154,7 +154,6 @@ class TrainingRuns:
         """The averaged weights after ``updates``."""
         tensors = self.trained(task, arm, updates).tensors
         weights = {name.removeprefix("ema."): v for name, v in tensors.items() if name.startswith("ema.")}
-        model = UNet(**{**self.config, "in_channels": arm.injection.channels})
-        model.load_state_dict(weights)
+        model = UNet.with_weights({**self.config, "in_channels": arm.injection.channels}, weights)
         known_by = fingerprint(model, self.schedule.T, arm.injection.name)
         return UNetDenoiser.of(model, self.schedule, arm.injection, known_by, self.device)

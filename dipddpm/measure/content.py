@@ -172,19 +172,20 @@ def _in(place: Path) -> Path | None:
 
 @cache
 def _tree(source: str) -> ast.Module:
-    return ast.parse(source)
-
-
-@cache
-def _code(source: str) -> str:
-    """Hash of what a source does: its syntax tree without docstrings."""
-    tree = ast.parse(ast.unparse(_tree(source)))  # a copy: the docstrings go
+    """The syntax tree of a source, without docstrings."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
             ast.get_docstring(node, clean=False) is not None
         ):
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return tree
+
+
+@cache
+def _code(source: str) -> str:
+    """Hash of what a source does."""
+    return hashlib.sha256(ast.dump(_tree(source)).encode()).hexdigest()
 
 
 @cache

@@ -11,6 +11,7 @@ import pandas as pd
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Run
 from dipddpm.measure.statistics import repeats_interval
+from dipddpm.report.file_names import file_name
 from dipddpm.report.training_curves import CURVES, Curve, curves, levels, plain_curve, points
 
 
@@ -40,7 +41,7 @@ def sections(run: Run, figures: Sequence[Path] = ()) -> list[str]:
         if any(curve.part == "treatment" for curve in members) and "training" in members[0].seconds:
             parts += ["Updates and seconds to a level (not reached: censored at the end of the run):",
                       _level_table(reached[reached["group"] == group])]  # fmt: skip
-        parts += [f"![{group}]({f.as_posix()})" for f in figures if f.stem == f"{_file_name(group)}-{CURVES}"]
+        parts += [f"![{group}]({f.as_posix()})" for f in figures if f.stem == f"{file_name(group)}-{CURVES}"]
     return parts
 
 
@@ -127,9 +128,3 @@ def _paired(curve: Curve, plain: Curve, metric: str) -> str:
 def _heading(run: Run) -> str:
     unit = next((r.measures[run.primary].unit for r in run.records if run.primary in r.measures), "")
     return f"{run.primary.upper()} ({unit})" if unit else run.primary.upper()
-
-
-def _file_name(group: str) -> str:
-    from dipddpm.report.figures.canvas import file_name  # here: a report without figures needs no matplotlib
-
-    return file_name(group)

@@ -80,7 +80,7 @@ class Experiments:
             InputError: the training split holds too few for as many as a population has.
         """
         axes = self.profile.generation
-        left = len(self.dataset.load("train")) - axes.population
+        left = len(self.dataset.images("train")) - axes.population
         if left < axes.population:
             raise InputError(
                 f"{axes.population} photographs for the reference, {left} left: lower it with --axis population="

@@ -80,11 +80,6 @@ def words(name: str) -> str:
     return re.sub("[_:]", " ", name)
 
 
-def file_name(name: str) -> str:
-    """A name as part of a file name."""
-    return re.sub(r"[^\w.-]+", "-", name)
-
-
 def headline(samples: Sequence[Sample], primary: str) -> str:
     """The beginning of a title: the group, the number of images, and the metric."""
     first, leaks = samples[0], all(s.record.leak != "none" for s in samples)
