@@ -1,4 +1,4 @@
-"""The method on one page: restore photographs from a DIP start, and from noise. Takes about half a minute on two cores."""
+"""The method on one page: restore photographs from a DIP start, and from noise. About half a minute on two cores."""
 
 from dipddpm.data import open_dataset, to_float
 from dipddpm.denoisers import open_denoiser

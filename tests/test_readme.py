@@ -44,8 +44,7 @@ def test_every_option_of_the_readme_exists():
 
 
 def test_the_example_is_shown_as_it_stands_and_prints_what_is_said():
-    """Less than a minute on two cores. The DIP start is ahead of noise, in this one setting; the numbers are those shown, to
-    the rounding that another CPU may bring."""
+    """The numbers are those shown, to what another CPU may make of a DIP fit."""
     example = (ROOT / "example.py").read_text(encoding="utf-8")
     assert f"```python\n{example}```" in README
     made = subprocess.run([sys.executable, "example.py"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)

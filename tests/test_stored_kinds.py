@@ -5,6 +5,7 @@ profile hook sees which modules' code runs while the result is computed, and eac
 """
 
 import ast
+import contextlib
 import importlib
 import sys
 import textwrap
@@ -39,6 +40,7 @@ KINDS = {
     "check_network", "judge_restorations", "sample_population", "score_population", "dip_flops",
 }  # fmt: skip
 # What a computation is timed by, and handed on to, decides nothing of its result.
+SOURCE = content._source
 LOOKS_ON = ("dipddpm.measure.instruments.timer", "dipddpm.memo")
 
 
@@ -125,11 +127,13 @@ def key(function, arguments):
 
 @pytest.fixture
 def edited(monkeypatch):
-    """``edited(change)``: from now on the source of a module reads as ``change(name, source)``."""
-    source = content._source
+    """``with edited(change)``: in there the source of a module reads as ``change(name, source)``."""
 
+    @contextlib.contextmanager
     def edit(change):
-        monkeypatch.setattr(content, "_source", lambda name: change(name, source(name)))
+        with monkeypatch.context() as patch:
+            patch.setattr(content, "_source", lambda name: change(name, SOURCE(name)))
+            yield
 
     return edit
 
@@ -154,8 +158,8 @@ def test_a_statement_in_any_module_that_ran_changes_the_key(calls, kind, edited)
     for function, arguments, ran in calls[kind][:2]:
         before = key(function, arguments)
         for module in ran:
-            edited(with_a_statement(module))
-            assert key(function, arguments) != before, module
+            with edited(with_a_statement(module)):
+                assert key(function, arguments) != before, module
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -171,8 +175,8 @@ def test_words_change_no_key(calls, kind, edited):
         return "# A comment.\n" + ast.unparse(tree)  # its own layout, and none of the comments
 
     before = [key(function, arguments) for function, arguments, _ in calls[kind]]
-    edited(reworded)
-    assert [key(function, arguments) for function, arguments, _ in calls[kind]] == before
+    with edited(reworded):
+        assert [key(function, arguments) for function, arguments, _ in calls[kind]] == before
 
 
 @pytest.mark.parametrize(
@@ -189,8 +193,8 @@ def test_words_change_no_key(calls, kind, edited):
 def test_holes_of_lists_by_hand(calls, kind, module, edited):
     for function, arguments, _ in calls[kind]:
         before = key(function, arguments)
-        edited(with_a_statement(module))
-        assert key(function, arguments) != before
+        with edited(with_a_statement(module)):
+            assert key(function, arguments) != before
 
 
 def test_observations_count_by_their_values(calls):
@@ -236,10 +240,10 @@ def plugin(tmp_path, monkeypatch):
     entries = {group: [EntryPoint(n, f"their_package.variants:{n}", group)] for group, n in groups.items()}
     monkeypatch.setattr(registry, "entry_points", lambda group: entries.get(group, []))
     registry.discover.cache_clear()
-    content._source.cache_clear()
+    SOURCE.cache_clear()
     yield "their_package"
     registry.discover.cache_clear()
-    content._source.cache_clear()
+    SOURCE.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "their_package"]:
         del sys.modules[name]
 
@@ -256,6 +260,6 @@ def test_the_code_of_a_plug_in_counts_as_our_own(plugin, edited):
             seen.add(function.__name__)
             before = key(function, arguments)
             for module in theirs & ran:
-                edited(with_a_statement(module))
-                assert key(function, arguments) != before
+                with edited(with_a_statement(module)):
+                    assert key(function, arguments) != before
     assert {"fit_observations", "run_arm", "tune", "sample_population", "make_prior"} <= seen

@@ -77,6 +77,6 @@ class NamedExtractor:
         return open_extractor(self.spec, self.device)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, width) features of (N, 3, H, W) uint8 images. ``kept_features`` remembers them with the very tensor of the
-        images, for those that many populations are compared with."""
+        """(N, width) features of (N, 3, H, W) uint8 images. ``kept_features`` does the same and remembers them by
+        the very tensor of the images: for photographs that many populations are compared with."""
         return self.opened.features(images)
