@@ -1,4 +1,4 @@
-"""The method on one page: restore photographs from a DIP start, and from noise. About half a minute on two cores."""
+"""The method on one page: restore photographs from a DIP start, and from noise. A quarter of a minute on two cores."""
 
 from dipddpm.data import open_dataset, to_float
 from dipddpm.denoisers import open_denoiser
@@ -17,7 +17,10 @@ x_0, keys = to_float(pixels), image_keys(pixels)  # every image owns its randomn
 y = Inpaint().observe(x_0, ImageRng.for_images(keys, "mask"))  # observe: y = A x_0, 70 % of the pixels missing
 mu = fit_dip(SkipNet, y, ImageRng.for_images(keys, "dip"), iterations=[150]).mu(150)  # fit: an untrained network, to y
 mu = y.consistent(mu)
-starts = {"noise": (None, Setting(nfe=20, eta=1.0)), "DIP": (mu, Setting(nfe=5, injection=Start(), t0=200, eta=1.0))}
+starts = {
+    "noise": (None, Setting(nfe=20, eta=1.0, travel=5)),
+    "DIP": (mu, Setting(nfe=5, injection=Start(), t0=100)),
+}
 
 for name, (start, setting) in starts.items():  # inject, sample, and score
     x_hat, nfe = restore(denoiser, y, start, setting, ImageRng.for_images(keys, "sample"))
