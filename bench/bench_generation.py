@@ -8,7 +8,7 @@ photographs themselves against the reference: the floor that no population can b
 import pytest
 
 from dipddpm.errors import InputError
-from dipddpm.experiments.generation import generation_cells
+from dipddpm.experiments.generation_arms import generation_cells
 from dipddpm.experiments.population_cells import score_population
 from dipddpm.population import population_metrics
 from dipddpm.session.experiments import cell_name

@@ -33,44 +33,45 @@ class SmallerBatch(UserWarning):
 
 
 @dataclass
-class Learnt:
+class MemoryLimits:
     """What this process found out about its memory.
 
     Attributes:
         sizes: images that fit at once, by stage; a stage that was never short of memory is not in it.
-        lost: seconds that attempts took which ran out of memory.
+        lost: seconds of the attempts that ran out of memory.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
     lost: float = 0.0
 
 
-LEARNT = Learnt()
+LIMITS = MemoryLimits()
 
 
 class ChargedClock:
     """A clock that stands still for attempts that ran out of memory.
 
-    Their time is no arm's cost: it is paid once a process by whichever arm comes first, and a run that is told the
-    batch that fits does not pay it. An arm is charged for what its successful batches took, small as they are. On a GPU
-    the end of work that was queued before a failed attempt may be left out with it.
+    That time is charged to no arm: whichever arm comes first would pay it once per process, and a run that is told
+    which batch fits does not pay it at all. An arm is charged for its successful batches, small as they are. On a GPU,
+    the end of work that was queued before a failed attempt may be left out as well.
     """
 
     def __init__(self, clock: Callable[[], float]):
         self.clock: Callable[[], float] = clock.clock if isinstance(clock, ChargedClock) else clock
 
     def __call__(self) -> float:
-        return self.clock() - LEARNT.lost
+        return self.clock() - LIMITS.lost
 
 
 def in_batches(stage: str, count: int, work: Callable[[slice], Done], at_most: int | None = None) -> list[Done]:
     """``work`` on a batch of ``count`` images: whole, or slice after slice where memory is short of that.
 
     Args:
-        stage: what is done, at which size; calls that need the same memory an image have the same. It names the work
-            to whoever reads a message, and what is learnt of its memory stays with it.
-        work: gets ``slice(None)`` for the whole batch, else ``slice(start, stop)``. It must bear to be called again
-            after an attempt that failed: see :meth:`dipddpm.rng.ImageRng.attempt`.
+        stage: what is done, and at which size. Messages name the work by it. The batch size that fits is remembered by
+            it, so calls that need the same memory per image should share it.
+        work: gets ``slice(None)`` for the whole batch, else ``slice(start, stop)``. It is called again after an attempt
+            that ran out of memory, so it must undo what a failed attempt changed (:meth:`dipddpm.rng.ImageRng.attempt`
+            does so for generators).
         at_most: images that a slice may have in any case.
 
     Returns:
@@ -79,7 +80,7 @@ def in_batches(stage: str, count: int, work: Callable[[slice], Done], at_most: i
     Raises:
         InputError: a single image does not fit.
     """
-    size = min(count, at_most or count, LEARNT.sizes.get(stage, count))
+    size = min(count, at_most or count, LIMITS.sizes.get(stage, count))
     done, failed, results = 0, 0, list[Done]()
     while done < count:
         images = min(size, count - done)
@@ -93,7 +94,7 @@ def in_batches(stage: str, count: int, work: Callable[[slice], Done], at_most: i
         else:
             done += images
             if failed:
-                LEARNT.sizes[stage] = images
+                LIMITS.sizes[stage] = images
                 text = f"{stage}: out of memory with {failed} images at once, goes on with {images}"
                 # From the project as a whole: a place in the code would be a second line, and of no use to the reader.
                 warnings.warn_explicit(text, SmallerBatch, __package__, 0)
@@ -103,7 +104,7 @@ def in_batches(stage: str, count: int, work: Callable[[slice], Done], at_most: i
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        LEARNT.lost += time.perf_counter() - started
+        LIMITS.lost += time.perf_counter() - started
         if images == 1:
             raise InputError(
                 f"{stage}: out of memory with a single image; free memory on the device, run on another one "

@@ -68,10 +68,6 @@ class Schedule:
         """The x_0 that makes ``x_t`` out of ``eps``: the inverse of :meth:`q_sample`."""
         return (x_t - self.sigma(t, x_t) * eps) / self.sqrt_abar(t, x_t)
 
-    def predict_eps(self, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
-        """The eps that makes ``x_t`` out of ``x_0``."""
-        return (x_t - self.sqrt_abar(t, x_t) * x_0) / self.sigma(t, x_t)
-
     def posterior(self, t: int, t_prev: int) -> tuple[float, float, float]:
         """q(x_s | x_t, x_0) for any earlier step s = ``t_prev`` < t: coefficients of x_0 and x_t, and the variance.
 

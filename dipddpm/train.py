@@ -20,7 +20,8 @@ from dipddpm.injection import Injection
 from dipddpm.prior_sets import PriorSet
 from dipddpm.rng import image_keys, seed_for
 from dipddpm.schedule import Schedule
-from dipddpm.training import PLAIN, Diverged, Training, TrainingSettings, held_out_loss
+from dipddpm.training import Diverged, Training, TrainingSettings
+from dipddpm.training_loss import PLAIN, held_out_loss
 from dipddpm.unet import UNet
 
 KEPT_EVERY = 60.0  # seconds after which the state is written at the latest: what a kill may cost

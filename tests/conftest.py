@@ -8,9 +8,9 @@ from dipddpm import batches
 
 
 @pytest.fixture
-def learnt(monkeypatch):
+def limits(monkeypatch):
     """A process that knows nothing of its memory yet."""
-    monkeypatch.setattr(batches, "LEARNT", batches.Learnt())
+    monkeypatch.setattr(batches, "LIMITS", batches.MemoryLimits())
     gc.freeze()  # every attempt that fails collects garbage: of this test, not of all that was imported
-    yield batches.LEARNT
+    yield batches.LIMITS
     gc.unfreeze()

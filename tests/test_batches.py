@@ -12,7 +12,7 @@ from dipddpm.errors import InputError
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import task
 
-pytestmark = pytest.mark.usefixtures("learnt")
+pytestmark = pytest.mark.usefixtures("limits")
 
 
 def attempts(fits, count, stage="work", at_most=None):
@@ -29,10 +29,10 @@ def attempts(fits, count, stage="work", at_most=None):
     return tried, in_batches(stage, count, work, at_most)
 
 
-def test_a_batch_that_fits_is_called_for_once_and_whole(learnt):
+def test_a_batch_that_fits_is_called_for_once_and_whole(limits):
     seen = []
     assert in_batches("work", 5, lambda images: seen.append(images) or 7) == [7]
-    assert seen == [slice(None)] and not learnt.sizes and not learnt.lost
+    assert seen == [slice(None)] and not limits.sizes and not limits.lost
 
 
 def test_it_is_halved_until_it_fits_and_goes_on_from_there():
@@ -41,7 +41,7 @@ def test_it_is_halved_until_it_fits_and_goes_on_from_there():
     assert tried == [10, 5, 3, 3, 3, 1] and [*chain(*done)] == [*range(10)] and len(said) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert attempts(3, 7)[0] == [3, 3, 1], "what was learnt was forgotten"
+        assert attempts(3, 7)[0] == [3, 3, 1], "what was limits was forgotten"
         assert attempts(9, 7, stage="other work")[0] == [7], "another stage was made to pay for it"
         assert attempts(9, 10, stage="third", at_most=4)[0] == [4, 4, 2]
 
@@ -109,11 +109,11 @@ def test_a_failed_attempt_is_let_go_before_the_next():
     assert len(failed) == 2
 
 
-def test_time_lost_is_not_charged(learnt):
+def test_time_lost_is_not_charged(limits):
     now = [0.0]
     clock = ChargedClock(ChargedClock(lambda: now[0]))  # worn twice, it takes off once
     started = clock()
-    now[0], learnt.lost = 10.0, 4.0
+    now[0], limits.lost = 10.0, 4.0
     assert clock() - started == 6.0
 
 

@@ -14,7 +14,7 @@ from dipddpm.checkpoints import save_checkpoint
 from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import SHIPPED, WEAKER
 from dipddpm.errors import InputError
-from dipddpm.training import HELD_OUT_T
+from dipddpm.training_loss import HELD_OUT_T
 from dipddpm.unet import Attention, UNet, time_embedding
 
 FOLDER = Path(module.__file__).parent

@@ -19,7 +19,8 @@ from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
-from dipddpm.experiments.generation import Generation, generation_arms, generation_cells
+from dipddpm.experiments.generation import Generation
+from dipddpm.experiments.generation_arms import generation_arms, generation_cells
 from dipddpm.experiments.profiles import profile
 from dipddpm.generate import GeneratedImages, generate, sample_images
 from dipddpm.injection import injection

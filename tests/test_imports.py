@@ -22,7 +22,7 @@ LAYERS = [
     ["errors", "device", "registry", "rng", "memo", "batches", "distributed"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
     ["fitting", "injection", "priors", "sampling", "denoisers"],
-    ["restore", "training"],
+    ["restore", "training", "training_loss"],
     VERBS,
     ["experiments"],
     ["session"],

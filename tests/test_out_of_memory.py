@@ -30,7 +30,8 @@ from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
-from dipddpm.training import Training, TrainingSettings, held_out_loss, initial_network
+from dipddpm.training import Training, TrainingSettings, initial_network
+from dipddpm.training_loss import held_out_loss
 from dipddpm.unet import UNet
 
 SCHEDULE = Schedule.linear()
@@ -39,7 +40,7 @@ DATA = open_dataset("photo-patches", size=16)
 IMAGES = DATA.load("train")[:10]
 
 
-pytestmark = pytest.mark.usefixtures("learnt")
+pytestmark = pytest.mark.usefixtures("limits")
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +210,10 @@ def test_generation(tmp_path, short, denoiser):
     ]  # fmt: skip
 
 
-def test_a_sample_is_not_charged_for_the_attempt_that_failed(tmp_path, short, denoiser, learnt):
+def test_a_sample_is_not_charged_for_the_attempt_that_failed(tmp_path, short, denoiser, limits):
     with short(UNet, 1, takes=1.0):
         halved = generate(denoiser, 2, tmp_path, Setting(1, held=False), progress=False)
-    assert learnt.lost >= 1 > halved.seconds > 0
+    assert limits.lost >= 1 > halved.seconds > 0
 
 
 @pytest.mark.numerics
@@ -289,7 +290,7 @@ def test_uneven_slices_have_their_share_of_the_mean(short):
 
 @pytest.mark.parametrize("at", [1, 2])
 @pytest.mark.numerics
-def test_memory_that_runs_out_in_the_middle_of_the_gradient(learnt, at):
+def test_memory_that_runs_out_in_the_middle_of_the_gradient(limits, at):
     """The parts of it that were there already are no part of the update; those of other slices are."""
     whole, broken = training(), training()
     assert whole.update(IMAGES) == broken.update(IMAGES)  # from here on every parameter has a gradient
@@ -306,7 +307,7 @@ def test_memory_that_runs_out_in_the_middle_of_the_gradient(learnt, at):
 
     broken.model.stem.register_forward_hook(at_the_end_of_backward)
     if at == 2:
-        learnt.sizes = LearntSizes(3)
+        limits.sizes = LearntSizes(3)
     with pytest.warns(SmallerBatch):
         assert broken.update(IMAGES) == pytest.approx(loss, abs=1e-5)
     assert calls == ([6, 3, 3] if at == 1 else [3, 3, 2, 1])

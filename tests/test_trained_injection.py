@@ -23,7 +23,8 @@ from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
-from dipddpm.training import Training, TrainingSettings, ddpm_loss, draw_batch, initial_network
+from dipddpm.training import Training, TrainingSettings, initial_network
+from dipddpm.training_loss import ddpm_loss, draw_batch
 
 SCHEDULE, SHAPE, N = Schedule.linear(), (3, 16, 16), 3
 CONFIG = {"size": 16, "channels": (8, 16), "attention_at": (8,)}

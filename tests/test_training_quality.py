@@ -20,7 +20,8 @@ from dipddpm.measure.store import Store
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys
 from dipddpm.schedule import Schedule
-from dipddpm.training import HELD_OUT_T, Training
+from dipddpm.training import Training
+from dipddpm.training_loss import HELD_OUT_T
 
 ROOT, TASK = Path(__file__).parent.parent, "super_resolution"
 

@@ -20,11 +20,12 @@ def run(args: argparse.Namespace) -> None:
     """``dipddpm generate``."""
     denoiser = open_denoiser(args.denoiser, args.device)
     if args.prior_from:
-        longest = args.dip_iterations if prior(args.prior).uses_dip and args.prior != "untrained" else 0
-        arm = Arm.named(args.prior, args.dip_architecture if prior(args.prior).uses_dip else "", longest)
+        start = prior(args.prior)
+        longest = args.dip_iterations if start.iterations is None else start.iterations
+        arm = Arm(start, args.dip_architecture, longest) if start.uses_dip else Arm(start)
         generation = Generation(
             open_dataset(args.prior_from, args.data_root, denoiser.size), denoiser,
-            Store(args.cache, args.device).measured, iterations=[longest], seed=args.seed, device=args.device,
+            Store(args.cache, args.device).measured, iterations=[arm.iterations], seed=args.seed, device=args.device,
             clock=synchronised,
         )  # fmt: skip
         setting = generation.setting(arm, args.nfe, args.t0, args.sampler, args.eta)

@@ -61,7 +61,7 @@ class DeepImagePrior(nn.Module, ABC):
         return 2 * torch.sigmoid(self.layers(z)) - 1
 
     def draw_z(self, rng: ImageRng) -> Tensor:
-        """z ~ U(0, 0.1), one an image (1711.10925, supplementary material)."""
+        """z ~ U(0, 0.1), one per image (1711.10925, supplementary material)."""
         return 0.1 * rng.rand(*self.z_shape())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import RestorationAxes
 from dipddpm.experiments.axes import Axis, axes_of, axis, deciding, overridden
-from dipddpm.experiments.generation import GenerationAxes
+from dipddpm.experiments.generation_arms import GenerationAxes
 from dipddpm.experiments.stages import CostAxes
 from dipddpm.experiments.training_arms import TrainingAxes
 from dipddpm.experiments.tuning import START_SOLVERS

@@ -20,7 +20,7 @@ from dipddpm.population import PopulationMetric
 from dipddpm.restore import Counted, Setting, restore, score, stage
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import Observation
-from dipddpm.training import HELD_OUT_T
+from dipddpm.training_loss import HELD_OUT_T
 
 
 class Observed(TypedDict):

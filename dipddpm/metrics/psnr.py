@@ -15,7 +15,7 @@ class Psnr(Metric):
 
     name = "psnr"
     unit = "dB"
-    definition = "data range 1, mean over pixels and colours, one value an image, at most 100"
+    definition = "data range 1, mean over pixels and colours, one value per image, at most 100"
 
     def __call__(self, x_hat: Tensor, x_0: Tensor) -> Tensor:
         return -10 * in_chunks(_mean_squared_error, x_hat, x_0).clamp(min=1e-10).log10()

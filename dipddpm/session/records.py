@@ -17,7 +17,7 @@ from dipddpm.restore import Setting
 from dipddpm.rng import image_keys, seed_for
 from dipddpm.session.experiments import Experiments
 from dipddpm.tasks import task as task_named
-from dipddpm.training import HELD_OUT_T
+from dipddpm.training_loss import HELD_OUT_T
 
 FROM_IMAGE = "seed, task, purpose and image"
 

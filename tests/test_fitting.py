@@ -1,0 +1,383 @@
+"""What fitting a Deep Image Prior to a batch of images promises, of every architecture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from numerics import apart, assert_same_bits, assert_same_to_rounding, nudge, nudged
+from torch import Tensor, nn
+
+from dipddpm import stacking
+from dipddpm.dip import (
+    DeepImagePrior,
+    architecture_class,
+    architectures,
+    parameter_count,
+)
+from dipddpm.errors import InputError
+from dipddpm.fitting import fit_dip
+from dipddpm.fitting.plain import Plain, build
+from dipddpm.rng import ImageRng
+from dipddpm.tasks import Observation, Operator
+
+SIZE = 16  # smallest that every architecture is built for
+SEEDS = [11, 22, 33]
+every_architecture = pytest.mark.parametrize("name", architectures())
+
+
+class Identity(Operator):
+    """A = I: the fit sees the image itself."""
+
+    def A(self, x: Tensor) -> Tensor:
+        return x
+
+    A_adjoint = A_pinv = A
+
+
+def observe(images: int = len(SEEDS), size: int = SIZE) -> Observation:
+    """Smooth images in [-0.8, 0.8], each with a frequency of its own."""
+    row, column = torch.meshgrid(torch.linspace(0, 1, size), torch.linspace(0, 1, size), indexing="ij")
+    phase = torch.arange(3.0)[:, None, None]
+    return Observation(
+        torch.stack([0.8 * torch.sin(2 * (i + 1) * row + 3 * column + phase) for i in range(images)]), Identity()
+    )
+
+
+def fit(name: str, iterations, *, order=(0, 1, 2), seeds=SEEDS, y=None, kind=None, **options):
+    """The fit of images ``order``, each with the seed that belongs to it."""
+    return fit_dip(
+        kind or architecture_class(name),
+        Observation((observe().y if y is None else y)[list(order)], Identity()),
+        ImageRng([seeds[i] for i in order]),
+        iterations=iterations,
+        size=SIZE,
+        **options,
+    )
+
+
+class Tiny(DeepImagePrior):
+    """A 1x1 convolution that remembers what it answered while gradients were on."""
+
+    name, source = "tiny", "this test"
+    seen: list[Tensor]
+
+    def __init__(self, size: int = 8, width: int | None = None):
+        super().__init__(size, width)
+        self.mix = nn.Conv2d(2, 3, 1)
+
+    def z_shape(self) -> tuple[int, int, int]:
+        return 2, self.size, self.size
+
+    def layers(self, z: Tensor) -> Tensor:
+        return self.mix(z)
+
+    def forward(self, z: Tensor) -> Tensor:
+        image = super().forward(z)
+        if torch.is_grad_enabled():
+            Tiny.seen.append(image.detach().clone())
+        return image
+
+
+@every_architecture
+@pytest.mark.numerics
+def test_iteration_0_is_the_untrained_network(name):
+    """Networks one by one run other kernels than the stack: to what an ulp of every weight moves, layer by layer."""
+    untrained = fit(name, [0])
+    for i, seed in enumerate(SEEDS):
+        torch.manual_seed(seed)
+        network = architecture_class(name)(size=SIZE)
+        z = network.draw_z(ImageRng([seed]))
+        expected = network(z)[0]
+        growth = growth_between(expected, nudge(network)(z)[0])
+        for output in (untrained.last[0, i], untrained.ema[0, i]):
+            assert_same_to_rounding(output, expected, operations=ROUNDINGS, growth=growth)
+        loss = (expected - observe().y[i]).square().mean()
+        # of values up to 2 that move by so much, the mean of squares moves by at most 4 times as much
+        assert_same_to_rounding(untrained.loss[0, i], loss, operations=ROUNDINGS, growth=4 * growth)
+
+
+@pytest.fixture
+def double_precision():
+    """Everything that is made without a dtype is float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+# In a pass through a network a layer, its norm, its activation and the upsampling round, and so do their gradients; an
+# ulp of every weight and value of y is one such error in each layer. Each iteration makes them anew.
+ROUNDINGS = 8
+
+
+def growth_between(before: Tensor, after: Tensor) -> float:
+    """What became of an ulp: one of values up to 1 is 2**-23 in single precision, 2**-52 in double."""
+    return max(1.0, apart(before, after) / torch.finfo(before.dtype).eps)
+
+
+def ulp_moved(name: str) -> type[DeepImagePrior]:
+    """The architecture with every initial weight moved by an ulp."""
+
+    class Nudged(architecture_class(name)):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            nudge(self)
+
+    return Nudged
+
+
+def check_neighbours(name: str) -> None:
+    """Other photographs with other weights in places 0 and 2: the kernels are the same, and so must be every bit."""
+    y = observe().y
+    fitted = fit(name, [0, 3])
+    other = fit(name, [0, 3], y=torch.stack([-y[2], y[1], 0.5 * y[0]]), seeds=[44, SEEDS[1], 55])
+    for output in ("last", "ema", "loss"):
+        ours, theirs = getattr(fitted, output), getattr(other, output)
+        assert_same_bits(ours[:, 1], theirs[:, 1], output)
+        assert not torch.equal(ours[:, 0], theirs[:, 0]) and not torch.equal(ours[:, 2], theirs[:, 2])
+
+
+def check_company(name: str) -> None:
+    """In another place, and alone: to what an ulp of weights and observations becomes in the same fit.
+
+    The order is reversed and not rotated: a rotation leaves everyone the neighbour it had.
+    """
+    fitted, moved = fit(name, [0, 3]), fit(name, [0, 3], y=nudged(observe().y), kind=ulp_moved(name))
+    order = (2, 1, 0)
+    shuffled, alone = fit(name, [0, 3], order=order), fit(name, [0, 3], order=(0,))
+    for s, iterations in enumerate(fitted.iterations):
+        for output in ("last", "ema"):
+            ours = getattr(fitted, output)[s]
+            growth = growth_between(ours, getattr(moved, output)[s])
+            of = {"operations": ROUNDINGS * (iterations + 1), "growth": growth}
+            assert_same_to_rounding(getattr(shuffled, output)[s], ours[list(order)], what="reversed", **of)
+            assert_same_to_rounding(getattr(alone, output)[s, 0], ours[0], what="alone", **of)
+
+
+@every_architecture
+@pytest.mark.numerics
+def test_whatever_the_neighbours_are_an_image_is_fitted_the_same_bit_for_bit(name):
+    check_neighbours(name)
+
+
+@every_architecture
+@pytest.mark.numerics
+def test_order_and_batch_size_change_nothing_but_rounding(name):
+    """In single precision, where an ulp grows as it may: with conv_decoder to 0.1 in 3 iterations. A norm cancels its
+    biases, whose gradients are then rounding alone; Adam makes whole steps of them, and a ReLU stands between."""
+    check_company(name)
+
+
+@every_architecture
+@pytest.mark.numerics
+def test_order_and_batch_size_change_nothing_in_double_precision(name, double_precision):
+    """Gradients that are rounding alone are far below the eps of Adam here, so that the bound is tight for all."""
+    check_company(name)
+
+
+@pytest.mark.parametrize("name", ["conv_decoder", "deep_decoder"])
+@pytest.mark.parametrize(("check", "leak"), [(check_neighbours, 1e-5), (check_company, 1e-3)])
+@pytest.mark.numerics
+def test_a_leak_between_images_is_caught(check, leak, name, double_precision, monkeypatch):
+    """A planted fault: each convolution sees that share of the image before."""
+    forward = stacking.StackedConv2d.forward
+    monkeypatch.setattr(
+        stacking.StackedConv2d, "forward", lambda layer, x: forward(layer, x + leak * (x.roll(1, 0) - x))
+    )
+    with pytest.raises(AssertionError, match=r"values differ|times what rounding explains"):
+        check(name)
+
+
+@every_architecture
+@pytest.mark.numerics
+def test_snapshots_equal_separate_fits(name):
+    together = fit(name, [5, 0, 2, 2])
+    assert together.iterations == (0, 2, 5)
+    for s, duration in enumerate(together.iterations):
+        separate = fit(name, [duration])
+        assert_same_bits(together.last[s], separate.last[0])
+        assert_same_bits(together.ema[s], separate.ema[0])
+        assert_same_bits(together.loss[s], separate.loss[0])
+        assert_same_bits(together.mu(duration, "last"), separate.last[0])
+        assert_same_bits(together.mu(duration, "ema"), separate.ema[0])
+
+
+@every_architecture
+@pytest.mark.numerics
+def test_same_seed_gives_the_same_result_whatever_the_global_generator(name):
+    torch.manual_seed(1)
+    first = fit(name, [2])
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = fit(name, [2])
+    assert_same_bits(first.last, second.last)
+    assert_same_bits(first.ema, second.ema)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_architecture
+def test_images_have_weights_and_z_of_their_own(name):
+    network, z = build(architecture_class(name), ImageRng([11, 22, 11]), SIZE, None)
+    assert not torch.equal(z[0], z[1]) and torch.equal(z[0], z[2])
+    for parameter_name, p in network.named_parameters():
+        if parameter_name.endswith("weight") and p.ndim > 2:
+            assert not torch.equal(p[0], p[1]), parameter_name
+        assert torch.equal(p[0], p[2]), parameter_name
+
+
+@every_architecture
+def test_fitting_reduces_the_loss_of_every_image(name):
+    loss = fit(name, [0, 20]).loss
+    assert (loss[1] < 0.8 * loss[0]).all(), loss
+
+
+@every_architecture
+def test_parameters_of_a_fit_are_those_of_one_network(name):
+    assert fit(name, [0]).parameters == parameter_count(architecture_class(name), SIZE)
+
+
+def test_ema_is_the_normalised_weighted_average_of_the_outputs():
+    Tiny.seen, decay = [], 0.9
+    observation = observe(2, size=8)
+    fitted = fit_dip(
+        Tiny, observation, ImageRng([1, 2]), iterations=[1, 4], size=8, method=Plain(ema_decay=decay, lr=0.1)
+    )
+    assert len(Tiny.seen) == 4
+    weights = [decay**3, decay**2, decay, 1.0]
+    average = sum(w * image for w, image in zip(weights, Tiny.seen, strict=True)) / sum(weights)
+    torch.testing.assert_close(fitted.ema[1], average)
+    torch.testing.assert_close(fitted.ema[0], Tiny.seen[0])
+    assert (Tiny.seen[0] - Tiny.seen[3]).abs().max() > 0.1  # a plain last iterate would not pass
+
+
+def test_loss_is_that_of_the_last_iterate_under_the_operator():
+    class Half(Identity):
+        def A(self, x: Tensor) -> Tensor:
+            return 0.5 * x
+
+    y = observe(2, size=8).y
+    Tiny.seen = []
+    fitted = fit_dip(Tiny, Observation(y, Half()), ImageRng([1, 2]), iterations=[3], size=8)
+    torch.testing.assert_close(fitted.loss[0], (0.5 * fitted.last[0] - y).square().mean(dim=(1, 2, 3)))
+
+
+def test_without_input_noise_a_step_is_adam_on_the_misfit():
+    """Known answer: the first Adam step is lr times the sign of the gradient."""
+    y, rng, lr = observe(1, size=8).y, ImageRng([5]), 0.01
+    torch.manual_seed(5)
+    network, Tiny.seen = Tiny(size=8), []
+    z = network.draw_z(rng)
+    (network(z) - y).square().mean().backward()
+    with torch.no_grad():
+        for p in network.parameters():
+            p -= lr * p.grad.sign()
+        expected = network(z)
+    fitted = fit_dip(
+        Tiny, Observation(y, Identity()), ImageRng([5]), iterations=[1], size=8, method=Plain(lr=lr, input_noise=0.0)
+    )
+    torch.testing.assert_close(fitted.last[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@every_architecture
+def test_input_noise_is_that_of_the_architecture_unless_given(name):
+    """None for the two decoders, whose authors use none; no draw is spent on it."""
+    kind, untouched = architecture_class(name), ImageRng([11])
+    default, same, other = (
+        fit(name, [2], order=(0,), method=Plain(input_noise=noise)).last
+        for noise in (None, kind.input_noise, 0 if kind.input_noise else 1 / 30)
+    )
+    assert torch.equal(default, same) and not torch.equal(default, other)
+
+    rng = ImageRng([11])
+    fit_dip(kind, observe(1), rng, iterations=[2], size=SIZE)
+    kind(size=SIZE).draw_z(untouched)
+    without = torch.equal(rng.rand(1), untouched.rand(1))
+    assert without == (kind.input_noise == 0) == (name in ("conv_decoder", "deep_decoder"))
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 12), (1, 8, 8)])
+def test_networks_that_return_something_else_than_an_image_of_the_size(shape):
+    class Wrong(Tiny):
+        name = "wrong"
+
+        def layers(self, z: Tensor) -> Tensor:
+            return z.new_zeros(len(z), *shape)
+
+    Tiny.seen = []
+    for iterations in ([1], [0]):
+        with pytest.raises(InputError, match=rf"'wrong' returned \(2, {shape[0]}.* where \(2, 3, 8, 8\) was expected"):
+            fit_dip(Wrong, observe(2, size=8), ImageRng([1, 2]), iterations=iterations, size=8)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_seconds_leave_draws_out_where_the_fit_runs_on_another_device(device, monkeypatch):
+    """There, drawing on the CPU is the price of equal numbers on every device. "meta" stands for one."""
+    now, reads, draws = 0.0, 0, 0
+
+    def clock():
+        nonlocal reads
+        reads += 1
+        return now
+
+    class Slow(Tiny):
+        """Takes 1 s a fitting iteration."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            nonlocal now
+            now += torch.is_grad_enabled()
+            return super().forward(z)
+
+    class SlowRng(ImageRng):
+        """Takes 100 s a draw of noise."""
+
+        def randn(self, *shape: int) -> Tensor:
+            nonlocal now, draws
+            now, draws = now + 100, draws + 1
+            return super().randn(*shape)
+
+    Tiny.seen = []
+    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: torch.optim.SGD(parameters, lr=lr))
+    observation = observe(1, size=8).to(device)
+    fitted = fit_dip(Slow, observation, SlowRng([1], device), iterations=[0, 1, 20], size=8, clock=clock)
+    assert draws == 20
+    if device == "cpu":
+        assert fitted.seconds == (0, 101, 2020)
+    else:
+        assert fitted.seconds == (0, 1, 20)
+        assert reads < 20, "a clock that waits for the device would wait at every iteration"
+
+
+def test_seconds_leave_the_snapshots_out():
+    now = 0.0
+
+    class Slow(Tiny):
+        """Takes 1 s a fitting iteration and 100 s a snapshot."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            nonlocal now
+            now += 1 if torch.is_grad_enabled() else 100
+            return super().forward(z)
+
+    Tiny.seen = []
+    fitted = fit_dip(Slow, observe(1, size=8), ImageRng([1]), iterations=[0, 1, 3], size=8, clock=lambda: now)
+    assert fitted.seconds == (0, 1, 3)
+
+
+def test_learning_rate_is_that_of_the_architecture_unless_given():
+    Tiny.seen = []
+    default, same, other = (
+        fit_dip(Tiny, observe(1, size=8), ImageRng([1]), iterations=[3], size=8, method=Plain(lr=lr)).last
+        for lr in (None, Tiny.lr, 10 * Tiny.lr)
+    )
+    assert torch.equal(default, same) and not torch.equal(default, other)
+
+
+@pytest.mark.parametrize("iterations", [[], [-1], [0, -5, 10]])
+def test_durations_must_be_numbers_from_0(iterations):
+    with pytest.raises(InputError, match="iterations"):
+        fit("deep_decoder", iterations)
+
+
+@pytest.mark.parametrize("generators", [0, 2, 4])
+def test_every_image_needs_a_generator(generators):
+    with pytest.raises(InputError, match=f"{generators} generators for 3 images"):
+        fit_dip(architecture_class("deep_decoder"), observe(), ImageRng(range(generators)), iterations=[1], size=SIZE)
