@@ -49,15 +49,16 @@ def assert_same_bits(ours: Tensor, theirs: Tensor, what: str = "") -> None:
 
 def assert_same_to_rounding(
     ours: Tensor, theirs: Tensor, *, operations: int, scale: float = 1.0, growth: float = 1.0, what: str = "",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | None = None, beyond: float = 0.0,
 ) -> None:  # fmt: skip
     """For the same sums in another order; see :func:`rounding`.
 
     Args:
+        beyond: what the two are known to differ by besides.
         dtype: of the coarser computation, where one of them works in a coarser one than its result has.
     """
     assert ours.shape == theirs.shape, (what, ours.shape, theirs.shape)
-    allowed, found = rounding(operations, scale, growth, dtype or ours.dtype), apart(ours, theirs)
+    allowed, found = rounding(operations, scale, growth, dtype or ours.dtype) + beyond, apart(ours, theirs)
     assert found <= allowed, f"{what} differs by up to {found:.3g}, {found / allowed:.3g} times what rounding explains"
 
 

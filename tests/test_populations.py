@@ -7,7 +7,7 @@ import pytest
 import torch
 from planted import run
 
-from dipddpm.experiments.generation import generation_cells
+from dipddpm.experiments.generation_arms import generation_cells
 from dipddpm.experiments.profiles import PROFILES, profile
 from dipddpm.measure.record import Measure, Record
 from dipddpm.population.scores import distance_from, scores, spread_within
@@ -120,10 +120,10 @@ def test_populations_stand_in_the_report_and_in_a_table_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_every_profile_generates_the_floor_the_controls_and_noise_for_the_price_of_a_dip(name):
-    p = profile(name)
+    p = profile(name).generation
     cells = generation_cells(p)
     assert len(set(cells)) == len(cells)
-    assert {arm.prior for arm, *_ in cells} >= {
+    assert {arm.prior.name for arm, *_ in cells} >= {
         "noise",
         "dip",
         "blur",
@@ -133,8 +133,8 @@ def test_every_profile_generates_the_floor_the_controls_and_noise_for_the_price_
         "oracle",
     }
     assert {nfe for arm, nfe, _ in cells if arm.prior.name == "noise"} >= {
-        *p.generation_budgets,
-        *p.generation_noise_budgets,
+        *p.budgets,
+        *p.noise_budgets,
     }
     assert any(arm.prior.name == "oracle" and nfe == 0 for arm, nfe, _ in cells)
     assert p.population > 64, "no Frechet distance with 64 features"

@@ -94,7 +94,9 @@ def scheduler(kind: str, **config):
     return made
 
 
-def assert_same(sample, count: int, others: list[Tensor], dtype=torch.float64, a_step: int = 30, **options) -> None:
+def assert_same(
+    sample, count: int, others: list[Tensor], dtype=torch.float64, a_step: int = 30, beyond: float = 0.0, **options
+) -> None:
     """A step takes some 30 roundings: 4 weighted sums of 2, and the network's chains of 36 and 72, whose terms are
     smaller."""
     states = ours(sample, count, **options)
@@ -106,7 +108,7 @@ def assert_same(sample, count: int, others: list[Tensor], dtype=torch.float64, a
     scale = max(float(x.abs().max()) for x in states)
     growth = growth_of(end, ImageRng([1, 2]).randn(3, 8, 8), scale, seeds=[0])
     for i, (x, other) in enumerate(zip(states, others, strict=True)):
-        of = {"operations": a_step * (i + 1), "scale": scale, "growth": growth, "dtype": dtype}
+        of = {"operations": a_step * (i + 1), "scale": scale, "growth": growth, "dtype": dtype, "beyond": beyond}
         assert_same_to_rounding(x, other, what=f"after step {i}:", **of)
 
 
@@ -114,11 +116,11 @@ def assert_same(sample, count: int, others: list[Tensor], dtype=torch.float64, a
 @pytest.mark.parametrize("count", [1, 12, 40, 1000])
 @pytest.mark.numerics
 def test_ddpm(count, clip):
-    # "fixed_small" is the posterior variance. One generator an image draws the numbers that ImageRng draws. After the
-    # last step of a respaced run diffusers still adds noise of standard deviation 1e-10.
+    # "fixed_small" is the posterior variance. One generator per image draws the numbers that ImageRng draws. After the
+    # last step of a respaced run diffusers still adds noise of standard deviation 1e-10: six of those are allowed.
     reference = scheduler("DDPMScheduler", variance_type="fixed_small", clip_sample=clip)
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
-    assert_same(sample_ddpm, count, theirs(reference, count, generator=generators), clip=clip)
+    assert_same(sample_ddpm, count, theirs(reference, count, generator=generators), beyond=6e-10, clip=clip)
 
 
 @pytest.mark.parametrize("clip", [True, False])

@@ -9,7 +9,7 @@ from dipddpm import dip
 from dipddpm.cli import main
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
-from dipddpm.experiments.stages import dip_fit, stage, stage_names
+from dipddpm.experiments.stages import dip_fit, dip_flops, stage, stage_names
 from dipddpm.measure.instruments.flops import flops, flops_by_operator
 from dipddpm.measure.instruments.operators import operators
 from dipddpm.measure.instruments.roofline import convolution_rate, peak_rate, product_rate
@@ -56,8 +56,8 @@ def test_flops_of_batched_products_and_attention():
 
 def test_flops_of_a_fit_are_those_of_its_networks(denoiser):
     """Each iteration is a forward and a backward pass, but for the gradient of the input; a last forward follows."""
-    one = dip.flops(dip.architectures()["conv_decoder"], 32)
-    fit = flops(dip_fit(denoiser, CPU, 3, "conv_decoder", iterations=2).work)
+    one = dip_flops(dip.architectures()["conv_decoder"], 32)["flops"]
+    fit = flops(dip_fit(denoiser, CPU, 3, dip.architecture_class("conv_decoder"), iterations=2).work)
     assert 6.5 * 3 * one < fit <= 7 * 3 * one
 
 

@@ -21,17 +21,8 @@ from dipddpm.injection import injection
 from dipddpm.injection.weights import Weights
 from dipddpm.schedule import Schedule
 from dipddpm.train import KEPT_EVERY, train
-from dipddpm.training import (
-    EMA,
-    HELD_OUT_T,
-    Diverged,
-    Training,
-    TrainingSettings,
-    ddpm_loss,
-    draw_batch,
-    held_out_loss,
-    learning_rate,
-)
+from dipddpm.training import EMA, Diverged, Training, TrainingSettings, learning_rate
+from dipddpm.training_loss import HELD_OUT_T, ddpm_loss, draw_batch, held_out_loss
 from dipddpm.unet import UNet
 
 SCHEDULE = Schedule.linear()
