@@ -3,6 +3,7 @@
 import importlib
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,8 +132,10 @@ def test_values_are_told_apart():
         ([1, {"deep": nn.Linear(1, 1)}], r"v\[1\]\['deep'\]: a Linear"),
         (Box(Path("x")), r"v\.inside: a PosixPath"),
         (object(), "v: a object"),
+        (partial(print, 1), "v: a partial"),
+        (iter([1]), "v: a list_iterator"),
     ],
-    ids=["path", "lambda", "network", "inside", "object"],
+    ids=["path", "lambda", "network", "inside", "object", "partial", "iterator"],
 )
 def test_what_has_no_content_is_refused_by_name(value, what):
     with pytest.raises(TypeError, match=f"{what} has no content to be known by"):

@@ -9,13 +9,13 @@ docstrings do not count, so that explaining a formula throws no result away.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import hashlib
 import inspect
 import json
+import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache, partial
 from importlib.util import find_spec, resolve_name
 from pathlib import Path, PurePath
 
@@ -68,6 +68,8 @@ class _Content:
 
     def of(self, value: object, where: str) -> object:
         """``value`` as JSON can hold it; ``where`` names it in an error."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"number": str(value)}
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, torch.Tensor):
@@ -101,9 +103,8 @@ class _Content:
         if isinstance(fingerprint, str):
             self.modules |= set(getattr(value, "opens", ()))
             return {self._named(kind, where): fingerprint}
-        if isinstance(value, PurePath | torch.nn.Module) or not (
-            dataclasses.is_dataclass(value) or hasattr(value, "__dict__")
-        ):
+        hidden = isinstance(value, PurePath | partial | Iterator | torch.nn.Module)  # what they hold is not to be seen
+        if hidden or not hasattr(value, "__dict__"):
             raise TypeError(f"{where}: a {kind.__qualname__} has no content to be known by: give it a fingerprint")
         held = {k: self.of(v, f"{where}.{k}") for k, v in sorted(vars(value).items())}
         return {self._named(kind, where): held}
