@@ -73,7 +73,7 @@ def sample_ddpm(
         model: denoiser; one call of ``eps`` a visited step and pass.
         x_t: (N, 3, H, W), the state at ``steps[0]``.
         steps: steps to visit, strictly descending; after the last the image is clean.
-        rng: one generator an image, for the noise that is added.
+        rng: one generator per image, for the noise that is added.
         refine: edit of the x_0 predicted at step t, called as ``refine(x_0, t)`` (data consistency).
         clip: largest value that the predicted x_0 keeps, before ``refine``; 0 leaves it as it is.
         travel: passes over each step, going back by the forward process between them (RePaint 2201.09865, algorithm 1;

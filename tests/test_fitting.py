@@ -15,9 +15,11 @@ from dipddpm.dip import (
     parameter_count,
 )
 from dipddpm.errors import InputError
-from dipddpm.fitting import fit_dip
+from dipddpm.fitting import DipFit, fit_dip, fitting_method, fitting_methods
 from dipddpm.fitting.plain import Plain, build
+from dipddpm.measure.content import describe_call
 from dipddpm.rng import ImageRng
+from dipddpm.stopping import stopping_rule_class
 from dipddpm.tasks import Observation, Operator
 
 SIZE = 16  # smallest that every architecture is built for
@@ -381,3 +383,45 @@ def test_durations_must_be_numbers_from_0(iterations):
 def test_every_image_needs_a_generator(generators):
     with pytest.raises(InputError, match=f"{generators} generators for 3 images"):
         fit_dip(architecture_class("deep_decoder"), observe(), ImageRng(range(generators)), iterations=[1], size=SIZE)
+
+
+# fitting methods
+
+
+@pytest.mark.parametrize("method", fitting_methods())
+def test_contract_of_a_fitting_method(method):
+    """Snapshots of one trajectory, rules that look on, and images that know nothing of each other."""
+    options = {"iterations": [0, 2, 4], "size": SIZE, "method": fitting_method(method)}
+    kind, observation = architecture_class("deep_decoder"), observe()
+    fitted = fit_dip(kind, observation, ImageRng(SEEDS), **options)
+    watched = fit_dip(kind, observation, ImageRng(SEEDS), rules=[stopping_rule_class("es-wmv")], **options)
+    assert fitted.iterations == (0, 2, 4) and fitted.last.shape == fitted.ema.shape == (3, 3, 3, SIZE, SIZE)
+    assert fitted.loss.shape == (3, 3) and (fitted.loss[2] < fitted.loss[0]).all()
+    assert list(fitted.seconds) == sorted(fitted.seconds) and fitted.parameters == parameter_count(kind, SIZE)
+    assert_same_bits(watched.last, fitted.last)
+    mu, charged = watched.stopped["es-wmv"]
+    assert mu.shape == (3, 3, SIZE, SIZE) and (charged <= 4).all()
+    others = Observation(observation.y.roll(1, -1), observation.operator)
+    others.y[0] = observation.y[0]
+    assert_same_bits(fit_dip(kind, others, ImageRng([SEEDS[0], 5, 6]), **options).last[:, 0], fitted.last[:, 0])
+
+
+def test_methods_that_hold_the_same_are_equal_and_are_known_by_what_they_hold():
+    assert Plain() == fitting_method("plain") != Plain(lr=0.1)
+    calls = [describe_call(fit_dip, {"method": method}) for method in (Plain(), fitting_method("plain"), Plain(lr=0.1))]
+    assert calls[0] == calls[1] != calls[2]
+
+
+def test_an_unknown_method_lists_the_known():
+    with pytest.raises(InputError, match="unknown fitting method 'magic': choose from plain"):
+        fitting_method("magic")
+
+
+def test_a_fit_is_unpacked_as_it_was_packed():
+    options = {"iterations": [0, 2], "size": SIZE, "rules": [stopping_rule_class("es-wmv")]}
+    fitted = fit_dip(architecture_class("deep_decoder"), observe(), ImageRng(SEEDS), **options)
+    again = DipFit.unpacked(fitted.packed())
+    assert (again.iterations, again.seconds, again.parameters) == (fitted.iterations, fitted.seconds, fitted.parameters)
+    assert torch.equal(again.mu(2), fitted.mu(2)) and torch.equal(
+        again.mu(2, stopping="es-wmv"), fitted.mu(2, "last", "es-wmv")
+    )

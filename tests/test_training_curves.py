@@ -15,7 +15,7 @@ from dipddpm.report.training_curves import curves, levels, points
 
 
 def state(arm, part, updates, psnr, *, seed=0, prior=0.0, rate=0.5):
-    """A state after ``updates``: two images around ``psnr``, ``rate`` seconds an update after ``prior`` seconds."""
+    """A state after ``updates``: two images around ``psnr``, ``rate`` seconds per update after ``prior`` seconds."""
     return Record(
         suite="training", group="training, task", arm=arm, role="training", budget=updates, axes={"part": part},
         measures={"psnr": Measure("dB", True, "quality", [psnr - 1, psnr + 1])},

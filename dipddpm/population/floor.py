@@ -24,7 +24,7 @@ def disjoint(real: Tensor, n: int, m: int, seed: int = 0) -> tuple[Tensor, Tenso
 def floor(
     metric: PopulationMetric, real: Tensor, n: int | None = None, m: int | None = None, repeats: int = 1, seed: int = 0
 ) -> list[float]:
-    """The metric between two disjoint sets of real images, one value a repeat.
+    """The metric between two disjoint sets of real images, one value per repeat.
 
     Args:
         real: (R, D) features of real images.
