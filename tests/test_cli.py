@@ -118,7 +118,7 @@ def names(folder):
     return sorted(path.name for path in Path(folder).rglob("*") if path.is_file())
 
 
-REPORT = ["chart.png", "chart.svg", "drawn-from.json", "leaderboard.csv", "leaderboard.md"]
+REPORT = ["chart.png", "chart.svg", "drawn-from.json", "leaderboard.csv", "leaderboard.md", "made-from.json"]
 PICTURES = ["grid-task.png", "grid-task.svg"]
 
 

@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
 from planted import experiment
 
 from dipddpm.cli import main
+from dipddpm.report import leaderboard
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.session.figures import Figures
+from dipddpm.session.reporting import write_report
 
 
 def painter(folder, name, calls):
@@ -76,6 +79,28 @@ def test_the_report_of_a_run_file_draws_as_its_session_did(tmp_path):
     assert main(["report", str(tmp_path / "run.json"), "--out", str(tmp_path / "out")]) == 0
     drawn = {file: file.stat().st_mtime_ns for file in folder.glob("*.png")}
     figures = Figures(folder)
-    figures.add_charts(Comparisons(made))
+    figures.add_charts(made, lambda: Comparisons(made))
     assert drawn and {file: file.stat().st_mtime_ns for file in figures.paths} == drawn
     assert (tmp_path / "out" / "leaderboard.md").exists()
+
+
+def test_a_report_is_found_if_its_records_and_code_are_the_same(tmp_path, monkeypatch):
+    made, folder = experiment(+1.0, 0.0, treatments=1), tmp_path / "out"
+    first = write_report(made, Figures(folder / "figures"))
+    text = (folder / "leaderboard.md").read_text(encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(leaderboard, "frame", lambda *_: pytest.fail("computed again"))
+        again = write_report(made, Figures(folder / "figures"))
+    assert again == first and "planted" in text and again.terminal
+
+    (folder / "leaderboard.md").write_text("edited", encoding="utf-8")
+    assert write_report(made, Figures(folder / "figures")) == first
+    assert (folder / "leaderboard.md").read_text(encoding="utf-8") == text, "an edited file is written again"
+    (folder / "leaderboard.csv").unlink()
+    write_report(made, Figures(folder / "figures"))
+    assert (folder / "leaderboard.csv").exists()
+
+    other = experiment(+2.0, 0.0, treatments=1)
+    assert write_report(other, Figures(folder / "figures")).terminal != first.terminal
+    (folder / "made-from.json").write_text("[1]", encoding="utf-8")
+    assert write_report(made, Figures(folder / "figures")) == first, "a damaged manifest is no manifest"

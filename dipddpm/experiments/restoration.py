@@ -55,7 +55,7 @@ class Restoration:
 
     def __init__(self, fits: Fits, denoiser: Denoiser):
         self.fits, self.denoiser, self.axes = fits, denoiser, fits.axes
-        self.cells = cache(self._cells)
+        self.cells, self.settings, self.alike = cache(self._cells), cache(self._settings), cache(self._alike)
         self._tuned_together = cache(self._tune_together)
         self._warm_up = cache(self._evaluate_once)
 
@@ -72,7 +72,7 @@ class Restoration:
         listed = budgets(arm, self.axes, task)
         return [at for at in listed if self.settings(tuned_as(arm, self.axes, task, at), task, at)]
 
-    def settings(self, arm: Arm, task: str, budget: int) -> list[Setting]:
+    def _settings(self, arm: Arm, task: str, budget: int) -> list[Setting]:
         """The settings that an arm tries at a budget; the number is the same for every arm."""
         axes, entry, observation = self.axes, arm.injection, self.fits.observation(task, "validation")
         holds: list[Hold] = [(1.0, True)]
@@ -88,7 +88,7 @@ class Restoration:
         arm = tuned_as(arm, self.axes, task, budget)
         return self._tuned_together(self.alike(arm, task, budget), task, budget)[arm]
 
-    def alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
+    def _alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
         """The arms that are tuned in one batch with this one: they have its DIP, or none like it, and the same settings
         to try."""
         beside = [tuned_as(other, self.axes, task, budget) for other, at in self.cells(task) if at == budget]

@@ -21,7 +21,7 @@ class Weights(Injection):
 
     The DIP net is the U-Net itself. Ordinary DIPs have one set of weights per image; a warm start has to be a single
     set, so here one network is fitted to all images (each with its own fixed z_i ~ N(0, I), minibatches in turn): what
-    it learns is what the images share. t is held at the last step, where the DDPM's input is noise, as z is. Adam with a
+    it learns is what the images share. t is held at the last step, where the DDPM's input is noise, as z is. Adam has a
     rate of 1e-3, a tenth of the usual for DIPs, since 0.01 breaks a network of GroupNorms and attention.
     """
 

@@ -148,8 +148,8 @@ class Run:
         """The session did not come to its end, so that any record may be missing."""
         return self.selected in (UNFINISHED, INTERRUPTED)
 
-    def save(self, path: Path) -> None:
-        """Write as JSON, atomically.
+    def content(self) -> dict:
+        """The run as JSON can hold it.
 
         JSON has no NaN. A value that is not finite is written as null and read as NaN; a validation score that is not
         finite is written as null and read as None.
@@ -158,7 +158,11 @@ class Run:
         for record in text["records"]:
             record["validation"] = _or_null(record["validation"])
             record["measures"] = {name: _written(measure) for name, measure in record["measures"].items()}
-        write_json(path, {"schema": SCHEMA} | text)
+        return {"schema": SCHEMA} | text
+
+    def save(self, path: Path) -> None:
+        """Write :meth:`content` as JSON, atomically."""
+        write_json(path, self.content())
 
     @classmethod
     def load(cls, path: Path) -> Run:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 RESAMPLES = 4_000
 
@@ -30,6 +29,8 @@ def mean_interval(values: ArrayLike) -> Estimate:
     ``scipy.stats.bootstrap(..., method="BCa")``, which has no second level. Where repeats differ more than items do,
     the interval counts the chance of a repeat twice and is up to 1.4 times as wide as it should be.
     """
+    from scipy import stats  # imported where it is used: a run whose report is found has no use for it
+
     data = np.atleast_2d(np.asarray(values, dtype=float))
     repeats, n = data.shape
     mean = float(data.mean())
@@ -53,6 +54,8 @@ def mean_interval(values: ArrayLike) -> Estimate:
 
 def repeats_interval(values: ArrayLike) -> tuple[float, float]:
     """95 % interval of the mean of (repeats,) values (Student's t); NaN for a single value, which has no spread."""
+    from scipy import stats  # imported where it is used: a run whose report is found has no use for it
+
     data = np.asarray(values, dtype=float)
     n = len(data)
     if n < 2:
@@ -74,6 +77,8 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
 
 def wilcoxon_p(a: ArrayLike, b: ArrayLike) -> float:
     """Two-sided p-value of the Wilcoxon signed-rank test over items; repeats are averaged. 1 if all pairs are equal."""
+    from scipy import stats  # imported where it is used: a run whose report is found has no use for it
+
     difference = np.atleast_2d(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean(axis=0)
     return 1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue)
 

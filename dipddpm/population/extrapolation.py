@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch_fidelity.metric_fid import fid_features_to_statistics
 
 from dipddpm.errors import InputError
 from dipddpm.population import pair
-from dipddpm.population.fd import between
+from dipddpm.population.fd import between, statistics
 from dipddpm.population.intervals import Interval, around
 
 SIZES = 6
@@ -86,7 +85,7 @@ def extrapolate(
 
 def _values(a: Tensor, b: Tensor, sizes: Sequence[int], repeats: int, rng: torch.Generator) -> list[float]:
     def subset(of: Tensor, n: int) -> dict[str, np.ndarray]:
-        return fid_features_to_statistics(of[torch.randperm(len(of), generator=rng)[:n]])
+        return statistics(of[torch.randperm(len(of), generator=rng)[:n]])
 
     return [float(np.mean([between(subset(a, n), subset(b, n)) for _ in range(repeats)])) for n in sizes]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from torch import Tensor
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
 from dipddpm.errors import InputError
 from dipddpm.population import PopulationMetric, pair
@@ -29,12 +28,12 @@ class Fd(PopulationMetric):
 
     def __call__(self, features: Tensor, reference: Tensor) -> float:
         features, reference = self._checked(features, reference)
-        return between(fid_features_to_statistics(features), fid_features_to_statistics(reference))
+        return between(statistics(features), statistics(reference))
 
     def resampled(self, features: Tensor, reference: Tensor, drawn: Iterable[Tensor]) -> list[float]:
         features, reference = self._checked(features, reference)
-        there = fid_features_to_statistics(reference)  # the same for every resample
-        return [between(fid_features_to_statistics(features[indices]), there) for indices in drawn]
+        there = statistics(reference)  # the same for every resample
+        return [between(statistics(features[indices]), there) for indices in drawn]
 
     @staticmethod
     def _checked(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,6 +47,15 @@ class Fd(PopulationMetric):
         return features, reference
 
 
+def statistics(features: Tensor) -> Statistics:
+    """Mean and covariance of (N, D) features: {"mu": (D,), "sigma": (D, D)}."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics  # imported where it is used: that takes seconds
+
+    return fid_features_to_statistics(features)
+
+
 def between(a: Statistics, b: Statistics) -> float:
     """The distance between two means with covariances: {"mu": (D,), "sigma": (D, D)} each."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
     return float(fid_statistics_to_metric(a, b, verbose=False)[KEY_METRIC_FID])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-from scipy import stats
 
 from dipddpm.measure.record import Measure, Record
 
@@ -43,6 +42,8 @@ class Growth:
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> Exponent:
     """The exponent of ``seconds`` over ``sizes`` by least squares in log-log; it takes at least three sizes."""
+    from scipy import stats
+
     x, y = (np.log(np.asarray(v, dtype=float)) for v in (sizes, seconds))
     x, y = x - x.mean(), y - y.mean()
     value = float(x @ y / (x @ x))

@@ -8,11 +8,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import write_json
-from dipddpm.report.comparisons import Comparisons
+from dipddpm.measure.record import Run
 from dipddpm.report.growth import SUITE as GROWTH
+
+if TYPE_CHECKING:
+    from dipddpm.report.comparisons import Comparisons
 
 CHARTS = "charts"  # under which all that is drawn from records is listed
 
@@ -59,12 +63,15 @@ class Figures:
                     shutil.copyfile(path, self.folder / path.name)
         return [self.folder / file for file in files if (self.folder / file).exists()]
 
-    def add_charts(self, comparisons: Comparisons) -> None:
-        """Add every chart that a run has the data for."""
-        run = comparisons.run
+    def add_charts(self, run: Run, comparisons: Callable[[], Comparisons]) -> None:
+        """Add every chart that a run has the data for.
+
+        Args:
+            comparisons: gives those of the run; called where charts are drawn.
+        """
         drawn = [asdict(record) for record in run.records if record.role != "stage" or record.suite == GROWTH]
         key = digest([source_digest(["dipddpm.report.figures"]), drawn])
-        self.add(CHARTS, key, lambda: _draw(comparisons, self.folder))
+        self.add(CHARTS, key, lambda: _draw(comparisons(), self.folder))
 
     def tidy(self) -> None:
         """Remove the figures of earlier sessions: the report is that of this one. What else lies there stays."""

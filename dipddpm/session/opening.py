@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Sequence
 
 from dipddpm.data import open_dataset
@@ -33,6 +34,7 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
         InputError: an option that names nothing; said before anything runs, and not as the failure of some cell.
     """
     keep_freed()
+    gc.freeze()  # what was imported stays for good: the collector need not walk through it again and again
     device = open_device(option.device)
     chosen = profile(option.profile).override(option.axis)
     denoiser = open_denoiser(option.denoiser, device)

@@ -1,21 +1,33 @@
-"""The report of a run: everything is compared once, for tables, figures and the terminal."""
+"""The report of a run: everything is compared once, for tables, figures and the terminal.
+
+A report that is there and was made of the same records by the same code is found and not made again: its manifest says
+what it was made of, and what its files have to be.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dipddpm.measure.content import digest, source_digest
+from dipddpm.measure.files import write_json
 from dipddpm.measure.record import Run
-from dipddpm.report.comparisons import Comparisons
-from dipddpm.report.leaderboard import frame
-from dipddpm.report.markdown import terminal, write
 from dipddpm.session.figures import Figures
+
+if TYPE_CHECKING:
+    from dipddpm.report.comparisons import Comparisons
+
+MANIFEST = "made-from.json"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written: its files, its figures, and what a terminal is shown of it."""
+    """A report that is written: its files, its figures, and what a terminal is shown of it."""
 
     files: tuple[Path, ...]
     figures: tuple[Path, ...]
@@ -23,24 +35,55 @@ class Report:
 
 
 def write_report(run: Run, figures: Figures, pictures_of: Sequence[Path] = ()) -> Report:
-    """Write tables and figures of ``run`` into the folder above that of ``figures``.
+    """Tables and figures of ``run`` in the folder above that of ``figures``.
 
     Args:
         pictures_of: folders of reports. Pictures of restorations are taken over from the first that is of this run.
     """
-    comparisons = Comparisons(run)
-    table = frame(run, comparisons)
-    text = table.to_csv(index=False)
-    if report := next((folder for folder in pictures_of if _text(folder / "leaderboard.csv") == text), None):
+    folder, made_of = figures.folder.parent, digest([source_digest(["dipddpm.report.markdown"]), run.content()])
+    if report := next((other for other in pictures_of if _manifest(other).get("made of") == made_of), None):
         figures.adopt(report / "figures")
-    figures.add_charts(comparisons)
+
+    @cache
+    def comparisons() -> Comparisons:
+        from dipddpm.report.comparisons import Comparisons  # imported here: a report that is found needs no statistics
+
+        return Comparisons(run)
+
+    figures.add_charts(run, comparisons)
     figures.tidy()
-    files = write(run, table, figures.folder.parent, figures.paths, comparisons)
-    return Report(files, tuple(figures.paths), terminal(run, table, comparisons))
+    drawn = [path.name for path in figures.paths]
+    manifest = _manifest(folder)
+    if manifest.get("made of") != made_of or manifest.get("figures") != drawn or not _whole(folder, manifest):
+        manifest = {"made of": made_of, "figures": drawn} | _made(run, figures, comparisons)
+        write_json(folder / MANIFEST, manifest)
+    return Report(tuple(folder / name for name in manifest["files"]), tuple(figures.paths), manifest["terminal"])
 
 
-def _text(file: Path) -> str | None:
+def _made(run: Run, figures: Figures, comparisons: Callable[[], Comparisons]) -> dict:
+    """Write the tables; what the manifest says of them."""
+    from dipddpm.report.leaderboard import frame
+    from dipddpm.report.markdown import terminal, write
+
+    table = frame(run, comparisons())
+    files = write(run, table, figures.folder.parent, figures.paths, comparisons())
+    return {"files": {file.name: _hash(file) for file in files}, "terminal": terminal(run, table, comparisons())}
+
+
+def _whole(folder: Path, manifest: dict) -> bool:
+    """Every file of the report is as it was written."""
+    return all((folder / name).is_file() and _hash(folder / name) == found for name, found in manifest["files"].items())
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _manifest(folder: Path) -> dict:
+    """What the report in ``folder`` says of itself; nothing where there is none."""
     try:
-        return file.read_text(encoding="utf-8")
-    except OSError:
-        return None
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(found, dict) and isinstance(found.get("files"), dict) and isinstance(found.get("terminal"), str)
+    return found if whole else {}

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from dipddpm.measure.files import write_text
 from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, load, write
@@ -181,6 +180,8 @@ class Calibration:
 
     def _write_table(self, part: str, rows: Mapping) -> str:
         """Write the rows as a table of Markdown beside the kept runs; the same text."""
+        import pandas as pd
+
         table = pd.DataFrame(rows).T.fillna("").to_markdown(disable_numparse=True)
         write_text(self.folder / f"{part}.md", table + "\n")
         return table

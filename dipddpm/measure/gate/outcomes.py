@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-import pandas as pd
-
 Outcome = Literal["regression", "missing", "incomparable", "inconclusive", "improved", "new", "not selected", "holds"]
 HOLDS, REGRESSION, NO_BASELINE, INCOMPARABLE, NOTHING = 0, 1, 3, 4, 5  # exit codes
 WORDS = {
@@ -82,6 +80,8 @@ class Comparison:
                 rows.append({"": outcome, "entry": members[0].key + more, "measure": metric, "what": text})
             if len(by_reason) > ROWS:
                 rows.append({"": outcome, "entry": f"... {len(by_reason) - ROWS} more", "measure": "", "what": ""})
+        import pandas as pd
+
         return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, tablefmt=form) if rows else ""
 
     def markdown(self, baseline: str) -> str:
