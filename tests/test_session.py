@@ -6,6 +6,7 @@ import pytest
 from planted import experiment
 
 from dipddpm.cli import main
+from dipddpm.measure import content
 from dipddpm.report import leaderboard
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.session.figures import Figures
@@ -104,3 +105,15 @@ def test_a_report_is_found_if_its_records_and_code_are_the_same(tmp_path, monkey
     assert write_report(other, Figures(folder / "figures")).terminal != first.terminal
     (folder / "made-from.json").write_text("[1]", encoding="utf-8")
     assert write_report(made, Figures(folder / "figures")) == first, "a damaged manifest is no manifest"
+
+
+@pytest.mark.parametrize("module", ["report.leaderboard", "report.verdict", "report.markdown", "measure.statistics"])
+def test_a_report_is_made_again_by_other_code(tmp_path, monkeypatch, module):
+    made, figures = experiment(+1.0, 0.0, treatments=1), tmp_path / "out" / "figures"
+    write_report(made, Figures(figures))
+    source, manifest = content._source, tmp_path / "out" / "made-from.json"
+    before = json.loads(manifest.read_text(encoding="utf-8"))["made of"]
+    planted = f"dipddpm.{module}"
+    monkeypatch.setattr(content, "_source", lambda name: source(name) + "\nPLANTED = 1\n" * (name == planted))
+    write_report(made, Figures(figures))
+    assert json.loads(manifest.read_text(encoding="utf-8"))["made of"] != before

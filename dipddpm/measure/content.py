@@ -46,17 +46,13 @@ def describe_call(function: Callable, arguments: Mapping[str, object]) -> dict:
             the message says which one.
     """
     found = _Content()
-    name = found.of(function, "the function")
-    values = {key: found.of(value, key) for key, value in sorted(arguments.items())}
-    return {"function": name, "arguments": values, "code": source_digest(found.modules)}
+    return found.of_call(function, arguments) | {"code": source_digest(found.modules)}
 
 
 def modules_of_call(function: Callable, arguments: Mapping[str, object]) -> frozenset[str]:
     """Every module whose code is part of what a call is known by."""
     found = _Content()
-    found.of(function, "the function")
-    for key, value in arguments.items():
-        found.of(value, key)
+    found.of_call(function, arguments)
     return closure(found.modules)
 
 
@@ -65,6 +61,11 @@ class _Content:
 
     def __init__(self) -> None:
         self.modules: set[str] = set()
+
+    def of_call(self, function: Callable, arguments: Mapping[str, object]) -> dict:
+        """A function and its arguments by value."""
+        values = {key: self.of(value, key) for key, value in sorted(arguments.items())}
+        return {"function": self.of(function, "the function"), "arguments": values}
 
     def of(self, value: object, where: str) -> object:
         """``value`` as JSON can hold it; ``where`` names it in an error."""

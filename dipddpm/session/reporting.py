@@ -40,7 +40,7 @@ def write_report(run: Run, figures: Figures, pictures_of: Sequence[Path] = ()) -
     Args:
         pictures_of: folders of reports. Pictures of restorations are taken over from the first that is of this run.
     """
-    folder, made_of = figures.folder.parent, digest([source_digest(["dipddpm.report.markdown"]), run.content()])
+    folder, made_of = figures.folder.parent, digest([source_digest([__name__]), run.content()])
     if report := next((other for other in pictures_of if _manifest(other).get("made of") == made_of), None):
         figures.adopt(report / "figures")
 
