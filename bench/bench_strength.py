@@ -7,7 +7,7 @@ from dipddpm.denoisers.unet import WEAKER
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.restoration import Restoration
 
-KINDS = ("noise", "blur", "dip", "dip alone")
+KINDS = ("noise", "best control", "dip", "dip alone")
 
 
 def points_of_checkpoint(experiments):
@@ -29,7 +29,11 @@ def bench_denoiser_strength(checkpoint, experiments, run_once, record_cell):
     """
     (name, kind), axes = checkpoint, experiments.profile.restoration
     weak = Restoration(experiments.fits, weaker(name, experiments.device))
-    arm, task = axes.longest if kind.startswith("dip") else Arm.named(kind), axes.tasks[0]
+    task, primary = axes.tasks[0], axes.judges[0]
+    if kind == "best control":  # of the strongest denoiser: what is best to start from hardly depends on what follows
+        arm = experiments.restoration.leaders(task, primary, "control")[0]
+    else:
+        arm = axes.longest if kind.startswith("dip") else Arm.named(kind)
     largest = axes.budgets[-2:][0]
     budget = 0 if kind == "dip alone" else weak.best_budget(arm, task, largest)
     cell = weak.cell(task, arm, budget, run_once, largest)

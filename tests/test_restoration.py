@@ -10,13 +10,14 @@ from dipddpm import restore as restore_module
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
-from dipddpm.experiments.arms import Arm, arms
+from dipddpm.experiments.arms import Arm, arms, edges
 from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.profiles import profile
 from dipddpm.experiments.restoration import Restoration
-from dipddpm.experiments.tuning import tune
+from dipddpm.experiments.tuning import best, tune
 from dipddpm.injection import injection
 from dipddpm.measure.store import Store
+from dipddpm.metrics import metrics
 from dipddpm.priors import Evidence, prior, priors
 from dipddpm.restore import Setting, restore, score
 from dipddpm.rng import ImageRng
@@ -63,6 +64,7 @@ def test_every_cell_runs_and_counts_its_own_evaluations(restoration):
             assert cell.x_hat.abs().max() <= 1
             assert all(len(values) == TINY.images for values in cell.scores.values())
             assert (cell.seconds.get("dip", 0) > 0) == arm.prior.uses_dip, "DIP seconds left out of the cost"
+            assert ("prior" in cell.seconds) == (arm.role == "control" and arm.injection.uses_mu)
 
 
 def test_a_longer_dip_costs_more_and_all_its_seconds_are_charged(restoration):
@@ -75,7 +77,7 @@ def test_a_longer_dip_costs_more_and_all_its_seconds_are_charged(restoration):
 @pytest.mark.parametrize("arm", [a for a in arms(TINY, "inpaint") if a.prior.uses_dip], ids=lambda a: a.label)
 def test_the_prior_is_used(arm, restoration):
     """Swapping the prior under fixed noise must change the sample."""
-    mu, observation = restoration.fits.mu(arm, "inpaint"), restoration.fits.observation("inpaint", "test")
+    mu, observation = restoration.mu(arm, "inpaint", "test").images, restoration.fits.observation("inpaint", "test")
     setting = Setting(2, arm.injection, 400 if not arm.injection.starts_at_T else 999)
     seeds = restoration.fits.rng("test", "inpaint", "sample").seeds
     ours, _ = restore(restoration.denoiser, observation, mu, setting, ImageRng(seeds))
@@ -107,7 +109,7 @@ def test_all_arms_share_mask_and_noise(restoration, monkeypatch):
         fresh.cell_with("inpaint", arm, Setting(1, arm.injection, 400 if arm.injection.name != "none" else 999))
         x_t, t = states[-1]
         signal, sigma = schedule.alpha_bar[t].sqrt(), (1 - schedule.alpha_bar[t]).sqrt()
-        mu = fresh.fits.mu(arm, "inpaint")
+        mu = fresh.mu(arm, "inpaint", "test").images
         noises.append(x_t if mu is None else (x_t - signal * mu) / sigma)
     assert len(states) == 4
     assert all(torch.allclose(noises[0], noise, atol=1e-5) for noise in noises)
@@ -126,7 +128,7 @@ def test_only_what_declares_a_leak_is_shown_the_photograph(restoration, monkeypa
             kind, "mu", lambda self, evidence, name=name: seen.update({name: evidence.x_0}), raising=True
         )
     for arm in arms(TINY, "inpaint"):
-        restoration.fits.mu(arm, "inpaint")
+        make(direct, restoration.denoiser).mu(arm, "inpaint", "test")
     assert {name for name, x_0 in seen.items() if x_0 is not None} == {"oracle"}
 
 
@@ -160,10 +162,11 @@ def test_a_control_and_a_dip_alone_are_chosen_by_their_own_score(restoration):
     for arm in listed:
         cell = restoration.cell("inpaint", arm, 0)
         if arm.leak != "none":
-            assert cell.validation is None
+            assert not cell.validation
             continue
-        own = score(observation.consistent(restoration.fits.mu(arm, "inpaint", "validation")).clamp(-1, 1), x_0)["psnr"]
-        assert cell.validation == pytest.approx(sum(own) / len(own), abs=1e-4)
+        mu = restoration.mu(cell.arm, "inpaint", "validation").images
+        for judge, own in score(observation.consistent(mu).clamp(-1, 1), x_0, restoration.judges).items():
+            assert cell.validation[judge] == pytest.approx(sum(own) / len(own), abs=1e-4)
     scores = [restoration.cell("inpaint", Arm.named(name), 2).validation for name in ("blur", "mean_colour")]
     assert scores[0] != scores[1]
 
@@ -187,15 +190,57 @@ def test_arms_tuned_as_one_batch_choose_what_they_choose_alone(restoration):
     together = restoration.alike(Arm.named("blur"), "inpaint", 2)
     assert Arm.named("pinv") in together and Arm.named("noise") not in together
     assert len(restoration.alike(DIP, "inpaint", 2)) == 3  # two durations and the untrained: one fit
+    observation, (judge, *_) = restoration.fits.observation("inpaint", "validation"), restoration.judges
     for arm in (*together, *restoration.alike(DIP, "inpaint", 2)):
-        settings, evidence = (
-            restoration.settings(arm, "inpaint", 2),
-            restoration.fits.evidence(arm, "inpaint", "validation"),
-        )
-        alone = tune(restoration.denoiser, [arm.prior], [evidence], x_0, settings, seeds)
+        settings, mu = restoration.settings(arm, "inpaint", 2), restoration.mu(arm, "inpaint", "validation").images
+        (alone,) = tune(restoration.denoiser, observation, [mu], x_0, settings, seeds, [judge])[judge.name]
+        if arm not in restoration.with_parameters(arm, "inpaint").values():
+            continue  # what another judge chose
         found = restoration.tuned(arm, "inpaint", 2)
-        assert found.setting == settings[alone["best"][0]]
-        assert found.validation == pytest.approx(alone["validation"][0], abs=0.01)
+        assert found.setting == settings[best(alone, judge.higher_is_better)]
+        assert found.validation == pytest.approx(alone[best(alone, judge.higher_is_better)], abs=0.01)
+
+
+def test_each_judge_has_its_own_choice_and_what_they_agree_on_is_one_cell(restoration):
+    """Every cell is what its judges chose among the same trials, and no judge is left without one."""
+    seen = set()
+    for arm, budget in restoration.cells("inpaint"):
+        cells = restoration.cells_at("inpaint", arm, budget)
+        assert sorted(judge for cell in cells for judge in cell.judges) == sorted(TINY.judges)
+        assert len({(cell.arm, cell.setting) for cell in cells}) == len(cells)
+        seen.add(len(cells))
+        for cell in cells:
+            assert set(cell.validation) == (set(TINY.judges) if arm.leak == "none" else set())
+    assert seen == {1, 2}
+
+
+def test_a_setting_that_was_tuned_on_another_arm_is_scored_on_its_own(restoration):
+    """Every treatment may be the one that a verdict tests: it is chosen by its own validation score."""
+    skip = Arm.named("dip", "skip", 6)
+    found = restoration.tuned(skip, "inpaint", 2)
+    assert found.setting == restoration.tuned(DIP, "inpaint", 2).setting
+    own = restoration.cell("inpaint", skip, 2).validation["psnr"]
+    assert own == found.validation != restoration.tuned(DIP, "inpaint", 2).validation
+
+
+def test_the_best_are_offered_the_money_and_spend_it(restoration):
+    leaders = restoration.leaders("inpaint", "psnr", "control")
+    means = [max(restoration.tuned(a, "inpaint", b).validation for b in (0, 1, 2)) for a in leaders]
+    assert means == sorted(means, reverse=True) and len(leaders) > 5
+    for role in ("control", "treatment"):
+        for cell in restoration.offered("inpaint", role, 0, 8):
+            assert cell.nfe == cell.setting.nfe == 8 and cell.arm.role == role
+            assert cell.setting.samples > 1 or cell.setting.nfe // cell.setting.travel > 2
+            assert set(cell.judges) <= set(TINY.judges) and cell.chosen == cell.judges
+
+
+def test_a_setting_on_the_edge_of_what_was_offered_is_said_so(restoration):
+    start = injection("start")
+    assert edges(DIP, Setting(2, start, 50), TINY) == ("t0 50, the smallest offered", "6 iterations, the longest fit")
+    assert edges(Arm.named("blur"), Setting(2, start, 200), TINY) == ("t0 200, the largest offered",)
+    between = dataclasses.replace(TINY, t0s=(2, 50, 200))
+    assert edges(Arm.named("blur"), Setting(2, start, 50), between) == ()
+    assert edges(Arm.named("noise"), Setting(20), TINY) == ("20 evaluations, the most offered",)
 
 
 def test_another_denoiser_keeps_the_fits_and_drops_the_samples(restoration):
@@ -248,4 +293,4 @@ def test_nothing_to_answer_with(restoration):
 
 def test_score_has_every_metric(restoration):
     x = restoration.fits.images("test").x_0
-    assert score(x, x)["psnr"] == [100.0] * 3 and set(score(x, x)) == {"psnr", "ssim"}
+    assert score(x, x)["psnr"] == [100.0] * 3 and set(score(x, x)) == set(metrics())

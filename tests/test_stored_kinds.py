@@ -36,7 +36,7 @@ from dipddpm.restore import Setting
 from dipddpm.session.experiments import Experiments
 
 KINDS = {
-    "fit_observations", "tune", "run_arm", "make_prior", "initial_weights", "train_stretch", "time_updates",
+    "fit_observations", "make_mu", "tune", "run_arm", "make_prior", "initial_weights", "train_stretch", "time_updates",
     "check_network", "judge_restorations", "sample_population", "score_population", "dip_flops",
 }  # fmt: skip
 # What a computation is timed by, and handed on to, decides nothing of its result.
@@ -199,14 +199,12 @@ def test_holes_of_lists_by_hand(calls, kind, module, edited):
 
 def test_observations_count_by_their_values(calls):
     """Whatever makes y (``prior_sets.observe``, ``Fits``): another y is another key."""
-    for kind, name in (("judge_restorations", "observation"), ("check_network", "test"), ("run_arm", "evidence")):
+    for kind, name in (("judge_restorations", "observation"), ("check_network", "test"), ("run_arm", "observation")):
         function, arguments, _ = calls[kind][0]
         held = arguments[name]
-        observation = held if name == "observation" else held["observation"] if name == "test" else held.observation
+        observation = held["observation"] if name == "test" else held
         other = replace(observation, y=observation.y + 1e-6)
-        changed = other if name == "observation" else (
-            held | {"observation": other} if name == "test" else replace(held, observation=other)
-        )  # fmt: skip
+        changed = held | {"observation": other} if name == "test" else other
         assert key(function, arguments) != key(function, arguments | {name: changed})
 
 

@@ -9,7 +9,9 @@ from typing import Literal
 from dipddpm.experiments.axes import axis
 from dipddpm.experiments.tuning import NOISE_SOLVERS, START_SOLVERS
 from dipddpm.injection import Injection, injection, injections
+from dipddpm.injection.start import Start
 from dipddpm.priors import COMPARATOR, HYPOTHESIS, ArmRole, Prior, prior, priors
+from dipddpm.restore import Setting
 from dipddpm.sampling import Solver
 from dipddpm.stopping import StoppingRule, stopping_rule_class, stopping_rules
 from dipddpm.tasks import tasks
@@ -18,6 +20,9 @@ from dipddpm.tasks import tasks
 @dataclass(frozen=True)
 class RestorationAxes:
     """What the restoration experiment covers.
+
+    Every arm may spend its evaluations on more steps or on more samples, whose mean is the answer; and the arms that do
+    best on the validation images are offered more evaluations (``offers``), up to what a DIP costs.
 
     Attributes (besides the axes, which say themselves what they mean):
         few_architectures: DIP architectures on all tasks but the first; leaking_architectures: those on a task that
@@ -45,10 +50,23 @@ class RestorationAxes:
     noise_budgets: tuple[int, ...] = axis(
         "noise.nfe", "further ones from noise: what the price of a DIP would buy it", adds_cells=True, ascending=True
     )
-    t0s: tuple[int, ...] = axis("t0", "steps that a start may enter at", (25, 75, 200, 450))
+    offers: tuple[int, ...] = axis(
+        "offer", "evaluations that the best starts are offered: what the price of a DIP would buy them", (),
+        adds_cells=True, ascending=True,
+    )  # fmt: skip
+    offered_controls: int = axis("offer.controls", "controls that are offered them, of each judge", 2, adds_cells=True)
+    samples: tuple[int, ...] = axis("samples", "numbers of samples whose mean is the answer", (1, 5))
+    long_iterations: tuple[int, ...] = axis(
+        "dip.long", "further durations, of the first architecture on the first task", (), adds_cells=True, least=0,
+        ascending=True,
+    )  # fmt: skip
+    judges: tuple[str, ...] = axis(
+        "judge", "metrics that settings are chosen by, each for itself", ("psnr", "st_lpips")
+    )
+    t0s: tuple[int, ...] = axis("t0", "steps that a start may enter at", (2, 5, 25, 75, 200))
     strengths: tuple[float, ...] = axis("strength", "of the proximal data consistency, where y is noisy", (4.0, 16.0))
     trials: int = axis("trials", "settings that each arm tries at each budget, drawn from its grid", 8)
-    grid_t0s: tuple[int, ...] = axis("grid.t0", "of the t0 by K grid", (25, 75, 200, 400, 700), adds_cells=True)
+    grid_t0s: tuple[int, ...] = axis("grid.t0", "of the t0 by K grid", (2, 5, 25, 75, 200, 400), adds_cells=True)
     grid_budgets: tuple[int, ...] = axis("grid.nfe", "of the t0 by K grid", (1, 5, 20), adds_cells=True)
     few_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
     leaking_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
@@ -64,6 +82,11 @@ class RestorationAxes:
         if self.leaking_architectures and tasks()[task].leak != "none":
             return self.leaking_architectures
         return self.few_architectures or self.architectures
+
+    def iterations_for(self, task: str, architecture: str) -> tuple[int, ...]:
+        """DIP training durations of an architecture on a task."""
+        longer = self.long_iterations if (task, architecture) == (self.tasks[0], self.architectures[0]) else ()
+        return tuple(sorted({*self.iterations, *longer}))
 
     def decides(self) -> dict[str, object]:
         """What of the axes that add cells decides results all the same: the architecture and the duration that the
@@ -159,7 +182,7 @@ def arms(axes: RestorationAxes, task: str) -> list[Arm]:
     """
     architectures, longest = axes.architectures_for(task), axes.iterations[-1]
     if tasks()[task].leak != "none":
-        starts = [Arm.named(HYPOTHESIS, a, i) for a in architectures for i in axes.iterations]
+        starts = [Arm.named(HYPOTHESIS, a, i) for a in architectures for i in axes.iterations_for(task, a)]
         return [Arm.named(COMPARATOR), *starts]
     ablated = architectures if axes.ablate_each else architectures[:1]
     listed: list[Arm] = []
@@ -170,9 +193,10 @@ def arms(axes: RestorationAxes, task: str) -> list[Arm]:
         elif made.iterations is not None:
             listed += [Arm(made, a, made.iterations) for a in ablated]
         elif made.role == "treatment":
-            listed += [Arm(made, a, i) for a in architectures for i in axes.iterations]
+            listed += [Arm(made, a, i) for a in architectures for i in axes.iterations_for(task, a)]
             for a in ablated:
-                listed += [Arm(made, a, longest, stopping=rule) for rule in stopping_rules().values()]
+                last = axes.iterations_for(task, a)[-1]
+                listed += [Arm(made, a, last, stopping=rule) for rule in stopping_rules().values()]
                 listed.append(Arm(made, a, longest, output="ema"))
                 listed += [Arm(made, a, longest, entry=other()) for other in injections().values() if other.ablation]
         else:  # at the longest duration, where there is most to lose
@@ -211,3 +235,19 @@ def tuned_as(arm: Arm, axes: RestorationAxes, task: str, budget: int) -> Arm:
 def controls(listed: Sequence[Arm]) -> list[Arm]:
     """The controls among some arms that start the diffusion somewhere, each once."""
     return list(dict.fromkeys(arm for arm in listed if arm.is_start))
+
+
+def edges(arm: Arm, setting: Setting, axes: RestorationAxes) -> tuple[str, ...]:
+    """What of an arm and its setting lies on the edge of what was offered, in words: beyond it nothing was tried."""
+    found = []
+    if setting.nfe and not arm.injection.starts_at_T and len(axes.t0s) > 1 and arm.injection == Start():
+        if setting.t0 == min(axes.t0s):
+            found.append(f"t0 {setting.t0}, the smallest offered")
+        if setting.t0 == max(axes.t0s):
+            found.append(f"t0 {setting.t0}, the largest offered")
+    most = max([*axes.budgets, *axes.noise_budgets, *axes.offers])
+    if setting.nfe >= most:
+        found.append(f"{setting.nfe} evaluations, the most offered")
+    if arm.prior.uses_dip and not arm.stopping and arm.iterations == max([*axes.iterations, *axes.long_iterations]):
+        found.append(f"{arm.iterations} iterations, the longest fit")
+    return tuple(found)

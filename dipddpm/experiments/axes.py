@@ -70,7 +70,7 @@ def overridden(part: Part, given: Mapping[str, str]) -> Part:
 
 def _read(old: Any, declared: Axis, text: str) -> object:
     """The value that takes the place of ``old``, from the text that the user wrote."""
-    kind: Any = type(old[0]) if isinstance(old, tuple) else type(old)
+    kind: Any = type(old) if not isinstance(old, tuple) else type(old[0]) if old else int
     given = f"--axis {f'{declared.option}={text}'!r}"
     try:
         values = [kind(value) for value in text.split(",")]

@@ -1,4 +1,4 @@
-"""One execution of an arm: prior, diffusion and scores, as a store keeps it."""
+"""What a cell of the restoration experiment is made of, as a store keeps it: a prior image, and one execution."""
 
 from __future__ import annotations
 
@@ -11,32 +11,45 @@ from dipddpm.metrics import Metric
 from dipddpm.priors import Evidence, Prior
 from dipddpm.restore import Setting, restore, score
 from dipddpm.rng import ImageRng
+from dipddpm.tasks import Observation
+
+
+def make_mu(prior: Prior, evidence: Evidence, clock: Callable[[], float]) -> dict[str, object]:
+    """The prior images of a batch of observations, and the seconds that they took.
+
+    Returns:
+        ``mu`` (N, 3, H, W) in [-1, 1]; ``seconds`` of the batch.
+    """
+    first = Evidence(evidence.observation.part(slice(1)), denoiser=evidence.denoiser)
+    prior.mu(first)  # the first call imports modules; that time is not charged to the arm
+    started = clock()
+    mu = prior.mu(evidence)
+    return {"mu": mu, "seconds": clock() - started}
 
 
 def run_arm(
     denoiser: Denoiser,
-    prior: Prior,
-    evidence: Evidence,
+    observation: Observation,
+    mu: Tensor | None,
     x_0: Tensor,
     setting: Setting,
     seeds: Sequence[int],
     metrics: Sequence[Metric],
     clock: Callable[[], float],
 ) -> dict[str, object]:
-    """Restore a batch of observations from a prior and score it; quality and cost are of the same execution.
+    """Restore a batch of observations from their prior images and score it; quality and cost are of one execution.
 
     Args:
+        mu: (N, 3, H, W) in [-1, 1]; None for the start from noise.
         x_0: (N, 3, H, W), the photographs, for the scores alone.
         seeds: one per image, of the noise that it draws.
         clock: seconds; should wait for the device.
 
     Returns:
         ``x_hat`` (N, 3, H, W) in [-1, 1]; ``scores``: {metric: one value per image}; ``nfe``: network evaluations per
-        image that happened; ``seconds`` of the batch: those of making mu (a DIP's are those of its fit) and sampling.
+        image that happened; ``seconds`` of the batch: those of sampling.
     """
-    prior.mu(evidence)  # the first call imports modules; that time is not charged to the arm
     started = clock()
-    mu = prior.mu(evidence)
-    x_hat, nfe = restore(denoiser, evidence.observation, mu, setting, ImageRng(seeds, x_0.device))
+    x_hat, nfe = restore(denoiser, observation, mu, setting, ImageRng(seeds, x_0.device))
     seconds = clock() - started
     return {"x_hat": x_hat, "scores": score(x_hat, x_0, metrics), "nfe": nfe, "seconds": seconds}

@@ -28,10 +28,12 @@ from dipddpm.tasks import Observation
 
 @dataclass(frozen=True)
 class Images:
-    """Photographs of a split: x_0 (N, 3, H, W) in [-1, 1] and, per image, the key that its seeds derive from."""
+    """Photographs of a split: x_0 (N, 3, H, W) in [-1, 1] and, per image, the key that its seeds derive from and the
+    name of the photograph that it was cut from."""
 
     x_0: Tensor
     keys: tuple[str, ...]
+    photographs: tuple[str, ...] = ()
 
 
 class Fits:
@@ -67,7 +69,8 @@ class Fits:
     def _images(self, split: Split) -> Images:
         count = self.axes.images if split == "test" else self.axes.validation_images
         pixels = self.dataset.sample(split, count)
-        return Images(to_float(pixels).to(self.device), tuple(image_keys(pixels)))
+        photographs = self.dataset.sample_photographs(split, count)
+        return Images(to_float(pixels).to(self.device), tuple(image_keys(pixels)), tuple(photographs))
 
     def rng(self, split: Split, task: str, purpose: str, device: torch.device | str | None = None) -> ImageRng:
         """The generators of a split's images for a purpose. They do not depend on the arm: all arms draw the same."""
@@ -99,7 +102,7 @@ class Fits:
             dip.architecture_class(architecture),
             self.observation(task, split),
             self.rng(split, task, "dip").seeds,
-            iterations=[0, *self.axes.iterations],
+            iterations=[0, *self.axes.iterations_for(task, architecture)],
             size=self.dataset.size,
             width=self.width(architecture),
             rules=rules,
@@ -119,7 +122,3 @@ class Fits:
             fitted = self.fit(task, arm.architecture, split).mu(arm.iterations, arm.output, arm.rule)
         x_0 = self.images(split).x_0 if arm.prior.leak != "none" else None
         return Evidence(self.observation(task, split), fitted, x_0)
-
-    def mu(self, arm: Arm, task: str, split: Split = "test") -> Tensor | None:
-        """The prior image of an arm, (N, 3, H, W) in [-1, 1]; None for the start from noise."""
-        return arm.prior.mu(self.evidence(arm, task, split))

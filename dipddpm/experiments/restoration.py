@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -13,28 +13,42 @@ from dipddpm.batches import in_batches
 from dipddpm.data import Split
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
-from dipddpm.experiments.arms import Arm, arms, budgets, tuned_as
-from dipddpm.experiments.cells import run_arm
+from dipddpm.experiments.arms import Arm, arms, budgets, edges, tuned_as
+from dipddpm.experiments.cells import make_mu, run_arm
 from dipddpm.experiments.fits import Fits
-from dipddpm.experiments.tuning import Hold, Tuned, candidates, draw_trials, tune
+from dipddpm.experiments.tuning import Hold, Tuned, best, candidates, draw_trials, more_of, tune
 from dipddpm.memo import Execute, direct
-from dipddpm.metrics import metrics
+from dipddpm.metrics import metric, metrics
 from dipddpm.restore import Setting, stage
 
 
 @dataclass(frozen=True)
+class Mu:
+    """Prior images (N, 3, H, W) in [-1, 1], None for the start from noise, and the seconds that the batch took besides
+    any DIP fit."""
+
+    images: Tensor | None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One arm at one budget: quality and cost of the same execution.
+    """One arm in one setting: quality and cost of the same execution.
 
     Attributes:
+        arm: with the parameters that its prior ran with.
         scores: {metric: one value per image}.
         x_hat: (N, 3, H, W) in [-1, 1].
-        seconds: wall-clock per image by stage ("dip", "diffusion"); memory: peak bytes added by stage.
+        seconds: wall-clock per image by stage ("dip", "prior", "diffusion"); memory: peak bytes added by stage.
         iterations: DIP iterations per image that were paid for; nfe: network evaluations per image that happened.
-        setting: how the diffusion was run; validation: its mean PSNR on the validation images, None for what leaks.
-        chosen: of all budgets that the arm runs at, this one was best on the validation images.
+        setting: how the diffusion was run.
+        judges: by whose scores on the validation images prior and setting were chosen; () for a setting of the caller's.
+        validation: {judge: mean on the validation images}; empty for what leaks.
+        chosen: the judges by which, of all budgets that the arm runs at, this one was best on the validation images.
+        edges: what of the setting lies on the edge of what was offered.
     """
 
+    arm: Arm
     scores: Mapping[str, list[float]]
     x_hat: Tensor
     seconds: Mapping[str, float]
@@ -42,12 +56,16 @@ class Cell:
     iterations: float
     nfe: int
     setting: Setting
-    validation: float | None
-    chosen: bool
+    judges: tuple[str, ...] = ()
+    validation: Mapping[str, float] | None = None
+    chosen: tuple[str, ...] = ()
+    edges: tuple[str, ...] = ()
 
 
 class Restoration:
     """The restoration experiment of one data set and seed with one denoiser.
+
+    Wherever a judge may be named and is not, it is the first one of the axes.
 
     Args:
         fits: the photographs, observations and DIP fits; they know nothing of the denoiser.
@@ -55,17 +73,23 @@ class Restoration:
 
     def __init__(self, fits: Fits, denoiser: Denoiser):
         self.fits, self.denoiser, self.axes = fits, denoiser, fits.axes
+        self.judges = [metric(name) for name in self.axes.judges]
+        self.higher = {judge.name: judge.higher_is_better for judge in self.judges}
         self.cells, self.settings, self.alike = cache(self._cells), cache(self._settings), cache(self._alike)
+        self.mu, self.with_parameters = cache(self._mu), cache(self._with_parameters)
         self._tuned_together = cache(self._tune_together)
         self._warm_up = cache(self._evaluate_once)
 
-    # Arms and their settings
+    # Arms, their priors and their settings
 
     def _cells(self, task: str) -> tuple[tuple[Arm, int], ...]:
         """Every arm that makes sense for a task, at every budget that it runs at."""
+        return tuple((arm, budget) for arm in self.able(task) for budget in self.budgets(arm, task))
+
+    def able(self, task: str) -> list[Arm]:
+        """Every arm that makes sense for a task."""
         observation = self.fits.observation(task, "test")
-        able = [arm for arm in arms(self.axes, task) if arm.prior.applies(observation)]
-        return tuple((arm, budget) for arm in able for budget in self.budgets(arm, task))
+        return [arm for arm in arms(self.axes, task) if arm.prior.applies(observation)]
 
     def budgets(self, arm: Arm, task: str) -> list[int]:
         """The budgets that an arm runs at: of those listed, the ones that fit below a step it can enter at."""
@@ -80,17 +104,51 @@ class Restoration:
             # A start carries what it knows of y in its state, so that it may do without y from there on.
             holds = [(strength, True) for strength in axes.strengths] + [(1.0, False)] * entry.uses_mu
         t0s = entry.t0s(self.denoiser.schedule, observation.sigma, axes.t0s)
-        grid = candidates(budget, entry, t0s, axes.solvers if entry.uses_mu else axes.noise_solvers, holds)
-        return draw_trials(grid, axes.trials, task, budget)
+        solvers = axes.solvers if entry.uses_mu else axes.noise_solvers
+        return draw_trials(candidates(budget, entry, t0s, solvers, holds, axes.samples), axes.trials, task, budget)
 
-    def tuned(self, arm: Arm, task: str, budget: int) -> Tuned:
-        """The setting that an arm runs with at a budget, chosen on validation images."""
-        arm = tuned_as(arm, self.axes, task, budget)
-        return self._tuned_together(self.alike(arm, task, budget), task, budget)[arm]
+    def _mu(self, arm: Arm, task: str, split: Split) -> Mu:
+        """The prior images of an arm; those of a control are made once, and timed."""
+        evidence = self.fits.evidence(arm, task, split)
+        if arm.prior.evaluations:
+            evidence = replace(evidence, denoiser=self.denoiser)
+        if arm.prior.uses_dip or arm.leak != "none" or not arm.injection.uses_mu:
+            return Mu(arm.prior.mu(evidence))
+        found = self.fits.memo(
+            make_mu, {"prior": arm.prior, "evidence": evidence}, aside={"clock": self.fits.clock}
+        ).value
+        return Mu(found["mu"], found["seconds"])
+
+    def _with_parameters(self, arm: Arm, task: str) -> Mapping[str, Arm]:
+        """{judge: the arm with the parameters of its prior that are best alone on the validation images}."""
+        variants = arm.prior.variants()
+        if len(variants) == 1:
+            return dict.fromkeys(self.higher, arm)
+        tried = [replace(arm, prior=variant) for variant in variants]
+        scores = [self._scored(each, task, [Setting(0)]) for each in tried]
+        return {judge: tried[best([of[judge][0] for of in scores], higher)] for judge, higher in self.higher.items()}
+
+    def tuned(self, arm: Arm, task: str, budget: int, judge: str = "") -> Tuned:
+        """The setting that an arm runs with at a budget, chosen on validation images.
+
+        Its score is its own, also where its setting was tuned on another arm.
+        """
+        judge = judge or self.axes.judges[0]
+        basis = tuned_as(arm, self.axes, task, budget)
+        settings = self.settings(basis, task, budget)
+        tried = self.with_parameters(basis, task)[judge]
+        scores = self._tuned_together(self.alike(basis, task, budget), task, budget)[tried]
+        at = best(scores[judge], self.higher[judge])
+        if basis != arm and arm.leak == "none":
+            scores, own = self._scored(arm, task, [settings[at]]), 0
+        else:
+            own = at
+        means = {name: values[own] for name, values in scores.items()}
+        return Tuned(settings[at], means[judge], means)
 
     def _alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
         """The arms that are tuned in one batch with this one: they have its DIP, or none like it, and the same settings
-        to try."""
+        to try. Each stands there with every choice of parameters that a judge made for it."""
         beside = [tuned_as(other, self.axes, task, budget) for other, at in self.cells(task) if at == budget]
         settings = self.settings(arm, task, budget)
         alike = [
@@ -100,48 +158,107 @@ class Restoration:
             and other.leak == "none"
             and self.settings(other, task, budget) == settings
         ]
-        return tuple(dict.fromkeys([*alike, arm]))
+        return tuple(dict.fromkeys(p for a in [*alike, arm] for p in self.with_parameters(a, task).values()))
 
-    def _tune_together(self, alike: Sequence[Arm], task: str, budget: int) -> Mapping[Arm, Tuned]:
-        settings = self.settings(alike[0], task, budget)
+    def _tune_together(self, alike: Sequence[Arm], task: str, budget: int) -> Mapping[Arm, Mapping[str, list[float]]]:
+        return self._scores(alike, task, self.settings(alike[0], task, budget))
+
+    def _scored(self, arm: Arm, task: str, settings: Sequence[Setting]) -> Mapping[str, list[float]]:
+        """{judge: the mean on the validation images in each setting} of one arm."""
+        return self._scores([arm], task, settings)[arm]
+
+    def _scores(
+        self, tried: Sequence[Arm], task: str, settings: Sequence[Setting]
+    ) -> Mapping[Arm, Mapping[str, list[float]]]:
         found = self.fits.memo(
             tune,
             {
                 "denoiser": self.denoiser,
-                "priors": [arm.prior for arm in alike],
-                "evidence": [self.fits.evidence(arm, task, "validation") for arm in alike],
+                "observation": self.fits.observation(task, "validation"),
+                "mus": [self.mu(arm, task, "validation").images for arm in tried],
                 "x_0": self.fits.images("validation").x_0,
-                "settings": settings,
+                "settings": list(settings),
                 "seeds": self.fits.rng("validation", task, "sample").seeds,
+                "judges": self.judges,
             },
         ).value
-        chosen = zip(found["best"], found["validation"], strict=True)
-        return {arm: Tuned(settings[best], psnr) for arm, (best, psnr) in zip(alike, chosen, strict=True)}
+        return {arm: {judge: found[judge][at] for judge in self.higher} for at, arm in enumerate(tried)}
 
-    def best_budget(self, arm: Arm, task: str, largest: int | None = None) -> int:
+    def best_budget(self, arm: Arm, task: str, largest: int | None = None, judge: str = "") -> int:
         """The budget, of those the arm runs at (up to ``largest``), at which it did best on the validation images."""
+        judge = judge or self.axes.judges[0]
         tried = [budget for budget in self.budgets(arm, task) if 0 < budget <= (largest or budget)]
         if not tried:
             raise InputError(
                 f"{arm.label} runs at no budget of {self.axes.budgets} on {task}: each needs a step to enter at, of "
                 f"{self.axes.t0s}, that is as large"
             )
-        return max(tried, key=lambda budget: self.tuned(arm, task, budget).validation)
+        scores = [self.tuned(arm, task, budget, judge).validation for budget in tried]
+        return tried[best(scores, self.higher[judge])]
+
+    def leaders(self, task: str, judge: str, role: str) -> list[Arm]:
+        """The starts of a role, best first by a judge on the validation images, each at its best budget or alone."""
+        starts = [arm for arm in self.able(task) if arm.role == role and arm.injection.uses_mu and arm.leak == "none"]
+        sign = 1 if self.higher[judge] else -1
+
+        def score(arm: Arm) -> float:
+            scores = [self.tuned(arm, task, budget, judge).validation for budget in self.budgets(arm, task)]
+            return sign * scores[best(scores, self.higher[judge])]
+
+        return sorted((arm for arm in starts if self.budgets(arm, task) != [0]), key=score, reverse=True)
 
     # Cells
 
-    def cell(self, task: str, arm: Arm, budget: int, run: Execute = direct, largest: int | None = None) -> Cell:
-        """Run one arm at one budget on the test images, with the setting tuned for it, and score it.
+    def cell(
+        self, task: str, arm: Arm, budget: int, run: Execute = direct, largest: int | None = None, judge: str = ""
+    ) -> Cell:
+        """Run one arm at one budget on the test images, with the setting that a judge chose for it, and score it.
 
         Args:
             largest: of the budgets that compete for being ``chosen``, None for all.
         """
-        setting, validation = Setting(0), None
-        if budget or arm.leak == "none":  # a DIP alone has nothing to tune, but is a rival that is chosen by its score
-            tuned = self.tuned(arm, task, budget)
-            setting, validation = tuned.setting, tuned.validation
-        chosen = budget == 0 or budget == self.best_budget(arm, task, largest)
-        return self.cell_with(task, arm, setting, run, validation, chosen)
+        judge = judge or self.axes.judges[0]
+        return next(cell for cell in self.cells_at(task, arm, budget, run, largest) if judge in cell.judges)
+
+    def cells_at(
+        self, task: str, arm: Arm, budget: int, run: Execute = direct, largest: int | None = None
+    ) -> list[Cell]:
+        """One arm at one budget as each judge chose it: one cell for each choice of parameters and setting."""
+        choices: dict[tuple[Arm, Setting], dict[str, Tuned | None]] = {}
+        for judge in self.higher:
+            # A DIP alone that leaks has nothing to tune, and no score to be chosen by.
+            tuned = self.tuned(arm, task, budget, judge) if budget or arm.leak == "none" else None
+            setting = tuned.setting if tuned else Setting(0)
+            choices.setdefault((self.with_parameters(arm, task)[judge], setting), {})[judge] = tuned
+        cells = []
+        for (ran, setting), by in choices.items():
+            chosen = [judge for judge in by if not budget or budget == self.best_budget(arm, task, largest, judge)]
+            scores = next(iter(by.values()))
+            validation = scores.scores if scores and arm.leak == "none" else {}
+            cells.append(self.cell_with(task, ran, setting, run, tuple(by), validation, chosen))
+        return cells
+
+    def offered(self, task: str, role: str, place: int, total: int, run: Execute = direct) -> list[Cell]:
+        """The start of a role that is at ``place`` (0: the best) on the validation images, at about ``total``
+        evaluations: what it makes of the money that a DIP costs. One cell for each choice of the judges.
+
+        Of the settings that it was tuned to at its budgets, each with as many more samples, or steps, as ``total`` pays
+        for, the one that is best on the validation images.
+        """
+        choices: dict[tuple[Arm, Setting], dict[str, Mapping[str, float]]] = {}
+        for judge, higher in self.higher.items():
+            arm = self.leaders(task, judge, role)[place]
+            ran = self.with_parameters(arm, task)[judge]
+            smaller = [self.tuned(arm, task, at, judge).setting for at in self.budgets(arm, task) if at]
+            trials = more_of(smaller, total, self.denoiser.schedule)
+            scores = self._scored(ran, task, trials)
+            at = best(scores[judge], higher)
+            means = {name: values[at] for name, values in scores.items()}
+            choices.setdefault((ran, trials[at]), {})[judge] = means
+        return [
+            self.cell_with(task, ran, setting, run, tuple(by), next(iter(by.values())), tuple(by))
+            for (ran, setting), by in choices.items()
+        ]
 
     def cell_with(
         self,
@@ -149,11 +266,13 @@ class Restoration:
         arm: Arm,
         setting: Setting,
         run: Execute = direct,
-        validation: float | None = None,
-        chosen: bool = False,
+        judges: Sequence[str] = (),
+        validation: Mapping[str, float] | None = None,
+        chosen: Sequence[str] = (),
     ) -> Cell:
         """Run one arm on the test images with a setting of the caller's."""
-        x_0, fits = self.fits.images("test").x_0, self.fits
+        fits, mu = self.fits, self.mu(arm, task, "test")
+        n = len(fits.images("test").x_0)
 
         def warm(work: Callable[[], None]) -> object:
             self._warm_up("test")
@@ -162,23 +281,27 @@ class Restoration:
         found = fits.memo(
             run_arm,
             {
-                "denoiser": self.denoiser, "prior": arm.prior, "evidence": fits.evidence(arm, task), "x_0": x_0,
-                "setting": setting, "seeds": fits.rng("test", task, "sample").seeds,
+                "denoiser": self.denoiser, "observation": fits.observation(task, "test"), "mu": mu.images,
+                "x_0": fits.images("test").x_0, "setting": setting, "seeds": fits.rng("test", task, "sample").seeds,
                 "metrics": [metric() for metric in metrics().values()],
             },
             aside={"clock": fits.clock},
             run=warm,
         )  # fmt: skip
-        value, n = found.value, len(x_0)
-        seconds, memory, iterations = {"diffusion": value["seconds"] / n}, {"diffusion": found.memory}, 0.0
+        value, iterations = found.value, 0.0
+        seconds = {"diffusion": value["seconds"] / n} if setting.nfe else {}
+        memory = {"diffusion": found.memory} if setting.nfe else {}
         if arm.prior.uses_dip:
             stored = fits.stored_fit(task, arm.architecture)
             iterations = stored.fit.charged(arm.iterations, arm.rule)
             seconds["dip"] = stored.fit.seconds_for(iterations) / n
             memory["dip"] = stored.memory
+        elif mu.images is not None:
+            seconds["prior"] = mu.seconds / n
         return Cell(
-            value["scores"], value["x_hat"], seconds, memory, iterations, value["nfe"], setting, validation, chosen
-        )
+            arm, value["scores"], value["x_hat"], seconds, memory, iterations, value["nfe"], setting, tuple(judges),
+            validation or {}, tuple(chosen), edges(arm, setting, self.axes) if judges else (),
+        )  # fmt: skip
 
     def _evaluate_once(self, split: Split) -> None:
         """One unmeasured evaluation at the shape of a batch, so that the first timed cell does not pay for start-up."""

@@ -1,21 +1,27 @@
-"""Tuning: every arm chooses its setting on validation images, with the same number of trials."""
+"""Tuning: every arm chooses its setting on validation images, with the same number of trials, once for each judge.
+
+A judge is a metric. The setting that restores with the least error is seldom the one that looks most natural (Blau and
+Michaeli 1711.06077), so that an arm which is to be held against others by a judge is tuned for that judge.
+"""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
 from dipddpm.injection import Injection
-from dipddpm.metrics.psnr import Psnr
-from dipddpm.priors import Evidence, Prior
+from dipddpm.metrics import Metric
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import Solver
+from dipddpm.schedule import Schedule
+from dipddpm.tasks import Observation
 
 # A start from noise has no t0 to tune; so that its search is not the smaller one, it has more solvers to try.
 START_SOLVERS: tuple[Solver, ...] = (("ddim", 0.0, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1))
@@ -31,10 +37,23 @@ Hold = tuple[float, bool]
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best setting at one budget and its mean PSNR (dB) on the validation images; -inf where all diverged."""
+    """What one judge chose on the validation images at one budget.
+
+    Attributes:
+        setting: the setting that is best by this judge.
+        validation: its mean by this judge over the validation images; NaN where every setting diverged.
+        scores: its mean by every judge.
+    """
 
     setting: Setting
     validation: float
+    scores: Mapping[str, float]
+
+
+def best(scores: Sequence[float], higher_is_better: bool) -> int:
+    """Position of the best mean; one that diverged (NaN) is never it, unless all did."""
+    sign = 1 if higher_is_better else -1
+    return max(range(len(scores)), key=lambda at: -math.inf if math.isnan(scores[at]) else sign * scores[at])
 
 
 def candidates(
@@ -43,23 +62,24 @@ def candidates(
     t0s: Sequence[int],
     solvers: Sequence[Solver],
     holds: Sequence[Hold] = ((1.0, True),),
+    samples: Sequence[int] = (1,),
 ) -> list[Setting]:
     """The settings of a grid that spend exactly ``nfe`` evaluations; for none at all, the prior alone.
 
     A single step adds no noise and has no history, so the solver is no choice there; time travel needs two steps.
+
+    Args:
+        samples: numbers of independent samples whose mean may be the answer; each gets its share of ``nfe``.
     """
     if nfe == 0:
         return [Setting(0)]
-    fitting = [
-        (sampler, eta, travel)
-        for sampler, eta, travel in ([("ddim", 0.0, 1)] if nfe == 1 else solvers)
-        if nfe % travel == 0 and (travel == 1 or nfe // travel >= 2)
-    ]
     return [
-        Setting(nfe, injection, t0, sampler, eta, travel, strength, held)
+        Setting(nfe, injection, t0, sampler, eta, travel, strength, held, samples=count)
         for t0 in t0s
-        if t0 + 1 >= nfe
-        for sampler, eta, travel in fitting
+        for count in samples
+        if nfe % count == 0 and t0 + 1 >= nfe // count
+        for sampler, eta, travel in ([("ddim", 0.0, 1)] if nfe == count else solvers)
+        if nfe // count % travel == 0 and (travel == 1 or nfe // count // travel >= 2)
         for strength, held in holds
     ]
 
@@ -78,36 +98,50 @@ def draw_trials(settings: Sequence[Setting], trials: int, *purpose: object) -> l
     return turns[:trials]
 
 
+def more_of(settings: Sequence[Setting], total: int, schedule: Schedule) -> list[Setting]:
+    """Each setting with as many more samples, and with as many more steps, as ``total`` evaluations pay for.
+
+    A multiple is whole, so that what is spent is at most ``total``; a start has no more steps than lie below its t0.
+    """
+    made: list[Setting] = []
+    for setting in settings:
+        times = max(1, total // setting.nfe)
+        made.append(replace(setting, nfe=setting.nfe * times, samples=setting.samples * times))
+        longer = replace(setting, nfe=setting.nfe * times)
+        passes = longer.samples * longer.travel
+        if longer.nfe // passes <= (schedule.T if longer.t0 is None else longer.t0 + 1):
+            made.append(longer)
+    return list(dict.fromkeys(made))
+
+
 def tune(
     denoiser: Denoiser,
-    priors: Sequence[Prior],
-    evidence: Sequence[Evidence],
+    observation: Observation,
+    mus: Sequence[Tensor | None],
     x_0: Tensor,
     settings: Sequence[Setting],
     seeds: Sequence[int],
+    judges: Sequence[Metric],
 ) -> dict[str, object]:
-    """Run every setting on the validation images with the same noise; for each prior, the one with the best mean PSNR.
+    """Restore the validation images from several priors in every setting, with the same noise.
 
     The priors of several arms are one batch: they share photographs, observations and noise.
 
     Args:
-        priors: one per arm; evidence: what each is made from, all of the same observations.
+        mus: prior images, (N, 3, H, W) each; None, alone, for the start from noise.
         x_0: (N, 3, H, W), the validation photographs.
-        seeds: one per image, used afresh by each arm and setting.
+        seeds: one per image, used afresh by each prior and setting.
 
     Returns:
-        ``best``: per arm the position of its setting in ``settings``; ``validation``: its mean PSNR in dB.
+        {judge: for each prior, the mean over images of each setting}.
     """
-    arms = len(priors)
-    made = [prior.mu(of) for prior, of in zip(priors, evidence, strict=True)]
-    images = [mu for mu in made if mu is not None]
+    count = len(mus)
+    images = [mu for mu in mus if mu is not None]
     mu = torch.cat(images) if images else None
-    photographs, observation = x_0.repeat(arms, 1, 1, 1), evidence[0].observation.repeat(arms)
-    results = []
+    photographs, observed = x_0.repeat(count, 1, 1, 1), observation.repeat(count)
+    means: dict[str, list[Tensor]] = {judge.name: [] for judge in judges}
     for setting in settings:
-        x_hat, _ = restore(denoiser, observation, mu, setting, ImageRng([*seeds] * arms, x_0.device))
-        results.append(Psnr()(x_hat, photographs).unflatten(0, (arms, -1)).mean(1))
-    scores = torch.stack(results)
-    # A setting that diverged is the worst, where ``max`` alone would return its NaN.
-    validation, best = scores.masked_fill(scores.isnan(), -torch.inf).max(0)
-    return {"best": best.tolist(), "validation": validation.tolist()}
+        x_hat, _ = restore(denoiser, observed, mu, setting, ImageRng([*seeds] * count, x_0.device))
+        for judge in judges:
+            means[judge.name].append(judge(x_hat, photographs).unflatten(0, (count, -1)).mean(1))
+    return {name: torch.stack(found, dim=1).tolist() for name, found in means.items()}

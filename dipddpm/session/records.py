@@ -42,7 +42,7 @@ def restoration_record(
         name: of the row, the label of the arm by default; role: of the record, that of the arm by default.
         axes: further settings to tell rows apart by.
     """
-    setting, leak = cell.setting, task_named(task).leak
+    setting, leak, images = cell.setting, task_named(task).leak, experiments.fits.images("test")
     alone = setting.nfe == 0
     return Record(
         suite=suite,
@@ -51,27 +51,45 @@ def restoration_record(
         role=role or ("part" if alone and arm.role == "treatment" else arm.role),
         family=arm.architecture,
         budget=setting.nfe,  # what was asked for; what happened is counted below, and exact
+        judges=cell.judges,
         chosen=cell.chosen,
+        edges=cell.edges,
         axes={
             "prior": arm.prior.name,
             "architecture": arm.architecture,
             "iterations": cell.iterations,
             "stopping": arm.rule,
             "output": arm.output,
-            "setting": "" if alone else describe(setting),
+            "setting": ", ".join(filter(None, [cell.arm.prior.described(), "" if alone else describe(setting)])),
             **setting.axes(),
             **axes,
         },
         measures=_scores(cell.scores) | {"nfe": Measure("", False, "structure", [cell.nfe])},
         seconds=cell.seconds,
-        units={"dip": cell.iterations, "diffusion": cell.nfe},
+        units={"dip": cell.iterations, "prior": float("prior" in cell.seconds), "diffusion": cell.nfe},
+        pace=pace(experiments, arm, cell),
         memory=cell.memory,
-        validation=cell.validation,
+        validation=cell.validation or {},
+        training_seconds=arm.prior.training_seconds,
         repeat=experiments.seed,
         leak=arm.leak if leak == "none" else leak,
         seeds={"seed": experiments.seed, "derived from": FROM_IMAGE},
-        items=experiments.fits.images("test").keys,
+        items=images.keys,
+        clusters=images.photographs,
     )
+
+
+def pace(experiments: Experiments, arm: Arm, cell: Cell) -> dict[str, str]:
+    """{stage: what its seconds per unit are the pace of}: records of one run share it, and charge its median.
+
+    One fit is timed once, and one stage by many records: a disturbed timing of one of them is charged to none.
+    """
+    keys = {
+        "dip": f"DIP fit, {arm.architecture}",
+        "prior": f"{cell.arm.prior.name} {cell.arm.prior.described()}".strip(),
+        "diffusion": "evaluation",
+    }
+    return {stage: key for stage, key in keys.items() if stage in cell.seconds}
 
 
 def dip_fit_record(
@@ -233,6 +251,8 @@ def describe(setting: Setting) -> str:
     parts = [f"ddim eta {setting.eta:g}" if setting.sampler == "ddim" else setting.sampler]
     if setting.travel > 1:
         parts[0] += f" x{setting.travel}"
+    if setting.samples > 1:
+        parts.append(f"mean of {setting.samples}")
     if not setting.injection.starts_at_T:
         parts.insert(0, f"t0 {setting.t0}")
     if setting.strength != 1:

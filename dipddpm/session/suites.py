@@ -97,10 +97,12 @@ def record_cell(record, experiments) -> Callable[..., None]:
 
 @pytest.fixture
 def restored(experiments, run_once, record_cell) -> Callable[[CellPoint], None]:
-    """Runs and records one cell of the table that all restoration suites fill."""
+    """Runs and records one arm at one budget, in the table that all restoration suites fill: a cell for each setting
+    that a judge chose."""
 
     def measure(point: CellPoint) -> None:
         task, arm, nfe = point
-        record_cell(task, arm, experiments.restoration.cell(task, arm, nfe, run_once))
+        for cell in experiments.restoration.cells_at(task, arm, nfe, run_once):
+            record_cell(task, arm, cell)
 
     return measure
