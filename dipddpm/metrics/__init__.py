@@ -22,11 +22,20 @@ class Metric(Comparable, ABC):
     unit: ClassVar[str]
     definition: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
+    perceptual: ClassVar[bool] = False
+    """True where it judges as people do who look; False where it compares pixel by pixel."""
     kind: ClassVar[Literal["quality"]] = "quality"
 
     @abstractmethod
     def __call__(self, x_hat: Tensor, x_0: Tensor) -> Tensor:
         """(N,) for restored and true images (N, C, H, W) in [-1, 1]; values outside are clipped."""
+
+    def check(self) -> None:
+        """Make sure that what the metric needs is there, before hours of work are to be scored.
+
+        Raises:
+            InputError: it is not.
+        """
 
 
 def metrics() -> Mapping[str, type[Metric]]:
