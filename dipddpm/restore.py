@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,8 +14,9 @@ from dipddpm.errors import InputError
 from dipddpm.injection import Injection, check_trained_for
 from dipddpm.injection.none import NoInjection
 from dipddpm.metrics import Metric, metrics
+from dipddpm.registry import choose
 from dipddpm.rng import ImageRng
-from dipddpm.sampling import SAMPLERS, sample_ddim
+from dipddpm.sampling import SAMPLERS, WITH_ETA
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import Observation
 
@@ -26,17 +26,21 @@ class Setting:
     """How a reverse diffusion is run. All that an arm may tune, and all that decides its cost.
 
     Attributes:
-        nfe: network evaluations per image; 0 means no diffusion at all, the prior is the answer.
+        nfe: network evaluations per image, of all its samples together; 0 means no diffusion at all, the prior is the
+            answer.
         injection: how the prior enters.
         t0: the step it enters at.
-        sampler: ``ddim``, ``ddpm`` or ``dpmpp_2m``.
-        eta: of DDIM: 0 deterministic, 1 ancestral; 0 for the other samplers, which take none.
-        travel: passes over each step (time travel); divides ``nfe``.
+        sampler: ``ddim``, ``ddpm``, ``dpmpp_2m`` or ``daps``.
+        eta: of DDIM, 0 deterministic, 1 ancestral; of DAPS, the scale of its draws; 0 for the other samplers, which
+            take none.
+        travel: passes over each step (time travel); for DAPS, evaluations of the flow per step.
         strength: of the proximal data consistency, where y is noisy.
         held: the predicted x_0 is held to y at every step; without it, y decides nothing after the start.
+        samples: independent samples whose mean is the answer. Each has ``nfe / samples`` evaluations, and so
+            ``nfe / (samples * travel)`` steps, which must be a whole number.
 
     Raises:
-        InputError: evaluations that cannot be shared out, or an eta that the sampler cannot have.
+        InputError: evaluations that cannot be shared out, an unknown sampler, or an eta that it cannot have.
     """
 
     nfe: int
@@ -47,19 +51,33 @@ class Setting:
     travel: int = 1
     strength: float = 1.0
     held: bool = True
+    samples: int = 1
 
     def __post_init__(self) -> None:
-        if self.nfe % self.travel:
-            raise InputError(f"{self.nfe} evaluations cannot be shared out over {self.travel} passes")
+        choose("sampler", self.sampler, SAMPLERS)
+        for name, number in (("travel", self.travel), ("samples", self.samples)):
+            if number < 1:
+                raise InputError(f"{name} must be at least 1, got {number}")
+        if self.nfe % (self.samples * self.travel):
+            shares = f"{self.samples} samples of {self.travel}" if self.samples > 1 else f"{self.travel}"
+            raise InputError(f"{self.nfe} evaluations cannot be shared out over {shares} passes")
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta goes from 0 (deterministic) to 1 (ancestral), got {self.eta:g}")
-        if self.eta and self.sampler != "ddim":
-            raise InputError(f"eta {self.eta:g} is for the sampler ddim: {self.sampler} takes none")
+        if self.eta and self.sampler not in WITH_ETA:
+            takers = " and ".join(WITH_ETA)
+            raise InputError(f"eta {self.eta:g} is for the samplers {takers}: {self.sampler} takes none")
+
+    @property
+    def steps(self) -> int:
+        """Steps that each sample visits."""
+        return self.nfe // (self.samples * self.travel)
 
     def check(self, schedule: Schedule) -> None:
-        """Raise InputError unless ``t0`` is a step of the schedule and the evaluations fit below it."""
+        """Raise InputError unless ``t0`` is a step of the schedule and the evaluations of a sample fit below it."""
         if self.nfe:
-            schedule.steps(self.nfe // self.travel, self.t0 if self.injection.uses_mu else None)
+            # DAPS evaluates the network at as many steps of the schedule as it has evaluations.
+            fitting = self.steps * self.travel if self.sampler == "daps" else self.steps
+            schedule.steps(fitting, self.t0 if self.injection.uses_mu else None)
 
     def axes(self) -> dict[str, object]:
         """Every part by name, as a record holds it."""
@@ -85,7 +103,8 @@ def restore(
 ) -> tuple[Tensor, int]:
     """Restore a batch of observations from the prior ``mu`` (N, 3, H, W) in [-1, 1], or from noise.
 
-    Where memory is short the batch is halved, which changes nothing but rounding.
+    The answer is the mean of ``setting.samples`` independent samples. Where memory is short the batch is halved, which
+    changes nothing but rounding.
 
     Returns:
         x_hat (N, 3, H, W) in [-1, 1], and the network evaluations per image that it took.
@@ -94,19 +113,49 @@ def restore(
         InputError: no evaluations and no prior; a setting that the schedule has no room for; a denoiser that was
             trained for another injection.
     """
+    samples, nfe = restore_samples(denoiser, observation, mu, setting, rng)
+    return mean_of(samples, observation), nfe
+
+
+def restore_samples(
+    denoiser: Denoiser, observation: Observation, mu: Tensor | None, setting: Setting, rng: ImageRng
+) -> tuple[Tensor, int]:
+    """The samples that :func:`restore` averages, each image's samples in one batch with all others.
+
+    Sample m of an image depends neither on how many there are nor on its neighbours: the first draws from the
+    generators of ``rng``, which go on from there, sample m > 0 from its own (:meth:`ImageRng.of_samples`). So the first
+    M of them are those of a setting with fewer samples and as many evaluations for each.
+
+    Returns:
+        (samples, N, 3, H, W), held to y as the last step leaves them, not clamped; and the network evaluations per
+        image, of all samples together, that they took. Without evaluations the prior stands for each sample.
+
+    Raises:
+        InputError: as :func:`restore`.
+    """
     if setting.nfe == 0:
         if mu is None:
             raise InputError("0 evaluations leave nothing to answer with: there is no prior")
-        return observation.consistent(mu).clamp(-1, 1), 0
+        return mu.expand(setting.samples, *mu.shape), 0
     check_trained_for(denoiser.injection, setting.injection, "the denoiser")
     setting.check(denoiser.schedule)
+    M, whole = setting.samples, rng
+    if M > 1:
+        observation, whole = observation.repeat(M), rng.of_samples(M)
+        mu = None if mu is None else mu.repeat(M, 1, 1, 1)
 
     def sample(images: slice) -> tuple[Tensor, int]:
-        with rng.attempt(images) as own:
+        with whole.attempt(images) as own:
             return _sample(denoiser, observation.part(images), None if mu is None else mu[images], setting, own)
 
-    sampled = in_batches(stage(denoiser, rng.device), len(rng), sample)
-    return joined([x_hat for x_hat, _ in sampled]), sampled[0][1]
+    sampled = in_batches(stage(denoiser, rng.device), len(whole), sample)
+    return joined([x_hat for x_hat, _ in sampled]).unflatten(0, (M, len(rng))), M * sampled[0][1]
+
+
+def mean_of(samples: Tensor, observation: Observation) -> Tensor:
+    """The answer of some samples (M, N, 3, H, W): their mean, which agrees with a noiseless y and lies in [-1, 1]."""
+    mean = samples[0] if len(samples) == 1 else samples.mean(0)
+    return observation.consistent(mean).clamp(-1, 1)
 
 
 def stage(denoiser: Denoiser, device: torch.device) -> str:
@@ -117,18 +166,48 @@ def stage(denoiser: Denoiser, device: torch.device) -> str:
 def _sample(
     denoiser: Denoiser, observation: Observation, mu: Tensor | None, setting: Setting, rng: ImageRng
 ) -> tuple[Tensor, int]:
-    """:func:`restore` of the images that fit into memory at once."""
+    """:func:`restore_samples` of as many as fit into memory at once, and the evaluations that each of them took."""
     schedule, counted = denoiser.schedule, Counted(denoiser, setting.injection, mu)
     x_t, t = setting.injection.start(mu, (3, denoiser.size, denoiser.size), schedule, setting.t0 or 0, rng)
-    steps = schedule.steps(setting.nfe // setting.travel, t)
 
     def refine(x_0: Tensor, at: int) -> Tensor:
         return observation.refine(x_0, schedule.snr(at), setting.strength)
 
-    sampler = partial(sample_ddim, eta=setting.eta) if setting.sampler == "ddim" else SAMPLERS[setting.sampler]
-    held = refine if setting.held else None
-    x_hat = sampler(counted, x_t, steps, rng, refine=held, clip=denoiser.clip, travel=setting.travel)
-    return observation.consistent(x_hat).clamp(-1, 1), counted.nfe
+    def draw(x_0: Tensor, at: int, scale: float, rng: ImageRng) -> Tensor:
+        strength = setting.strength if observation.consistency == "proximal" else 1.0
+        return posterior_draw(observation, x_0, ((1 - schedule.abar(at)) / strength) ** 0.5, scale, rng)
+
+    options: dict[str, object] = {"refine": refine} if setting.held else {}
+    if setting.sampler in WITH_ETA:
+        options["eta"] = setting.eta
+    if setting.sampler == "daps" and setting.held:
+        options["draw"] = draw
+    sample: Callable[..., Tensor] = SAMPLERS[setting.sampler]
+    x_hat = sample(
+        counted, x_t, schedule.steps(setting.steps, t), rng, clip=denoiser.clip, travel=setting.travel, **options
+    )
+    return x_hat, counted.nfe
+
+
+def posterior_draw(observation: Observation, x_0: Tensor, spread: float, scale: float, rng: ImageRng) -> Tensor:
+    """A draw from the posterior of a photograph that is N(x_0, spread^2 I) before y = A x + n is seen.
+
+    ``refine`` gives the mean of that posterior. With noise of the prior's spread added to x_0, and noise of y's own
+    added to y, what it gives has the posterior's covariance too (Papandreou & Yuille, "Gaussian sampling by local
+    perturbations", NeurIPS 2010).
+
+    Args:
+        x_0: (N, 3, H, W).
+        spread: in units of the image, whose range is [-1, 1].
+        scale: times the deviation from the mean; 0 gives the mean itself and draws nothing.
+        rng: one generator per image.
+    """
+    if scale:
+        x_0 = x_0 + scale * spread * rng.randn(*x_0.shape[1:])
+        if observation.consistency == "proximal":
+            y = observation.y + scale * observation.sigma * rng.randn(*observation.y.shape[1:])
+            observation = replace(observation, y=y)
+    return observation.refine(x_0, 1 / spread**2)
 
 
 def score(x_hat: Tensor, x_0: Tensor, by: Sequence[Metric] | None = None) -> Mapping[str, list[float]]:

@@ -62,6 +62,16 @@ class ImageRng:
                 generator.set_state(state)
             raise
 
+    def of_samples(self, count: int) -> ImageRng:
+        """The generators of ``count`` independent samples of each image, sample after sample, (count N,).
+
+        Those of the first sample are these generators themselves. Those of sample m > 0 are new: they derive from the
+        seed of the image and from m, however much these have been drawn from.
+        """
+        more = ImageRng((seed_for(seed, "sample", m) for m in range(1, count) for seed in self.seeds), self.device)
+        more.seeds, more._generators = self.seeds + more.seeds, self._generators + more._generators
+        return more
+
     def randn(self, *shape: int) -> Tensor:
         """(N, *shape) standard normal."""
         drawn = torch.empty(len(self), *shape)

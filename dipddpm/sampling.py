@@ -27,6 +27,8 @@ class Model(Protocol):
 
 
 Refine = Callable[[Tensor, int], Tensor]
+Draw = Callable[[Tensor, int, float, ImageRng], Tensor]
+"""(x_0, t, scale, rng) to an x_0 drawn around the one predicted at step t and held to y; see :func:`sample_daps`."""
 Step = Callable[[Tensor, Tensor, int, int], Tensor]
 Solver = tuple[str, float, int]
 """(sampler, eta, time travel)."""
@@ -45,12 +47,7 @@ def _reverse(
     model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, step: Step, refine: Refine | None, clip: float,
     travel: int,
 ) -> Tensor:  # fmt: skip
-    if not steps or list(steps) != sorted(set(steps), reverse=True):
-        raise InputError(f"a sampler visits steps in strictly descending order, got {list(steps)}")
-    if not 0 <= steps[-1] <= steps[0] < model.schedule.T:
-        raise InputError(f"a sampler visits steps in 0..{model.schedule.T - 1}, got {list(steps)}")
-    if travel < 1:
-        raise InputError(f"time travel must be at least 1 (each step once), got {travel}")
+    _check(model, steps, travel)
     with torch.inference_mode():
         for t, t_prev in zip(steps, [*steps[1:], -1], strict=True):
             for again in range(travel):
@@ -61,6 +58,16 @@ def _reverse(
                     x_t = ratio**0.5 * x_t + (1 - ratio) ** 0.5 * rng.randn(*x_t.shape[1:])
                 x_t = step(predicted_x0(model, x_t, t, refine, clip), x_t, t, t_prev)
     return x_t
+
+
+def _check(model: Model, steps: Sequence[int], travel: int) -> None:
+    """Raise InputError unless ``steps`` descend within the schedule and each has a pass."""
+    if not steps or list(steps) != sorted(set(steps), reverse=True):
+        raise InputError(f"a sampler visits steps in strictly descending order, got {list(steps)}")
+    if not 0 <= steps[-1] <= steps[0] < model.schedule.T:
+        raise InputError(f"a sampler visits steps in 0..{model.schedule.T - 1}, got {list(steps)}")
+    if travel < 1:
+        raise InputError(f"time travel must be at least 1 (each step once), got {travel}")
 
 
 def sample_ddpm(
@@ -146,6 +153,52 @@ def sample_dpmpp_2m(
     return _reverse(model, x_t, steps, rng, step, refine, clip, travel)
 
 
+def sample_daps(
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, eta: float = 0.0, refine: Refine | None = None,
+    draw: Draw | None = None, clip: float = 1.0, travel: int = 1,
+) -> Tensor:  # fmt: skip
+    """Decoupled annealing posterior sampling (DAPS, Zhang et al. 2407.01521, algorithm 1).
+
+    At every step: (1) the probability flow, solved by DDIM, leads from x_t to an image; (2) an x_0 is drawn from
+    N(image, r_t^2 I) times the likelihood of y; (3) fresh noise leads to the next step, so that no state remembers the
+    errors of the one before. The last step ends in the image of (1), held to y, without noise.
+
+    Two things differ from the paper. Its Langevin dynamics of (2) is an exact draw, as our degradations are linear with
+    A A^T a multiple of I. And its r_t = sigma_t, in units of the clean image, is r_t = sqrt(1 - alpha_bar_t), which
+    is the same at low noise and at most 1, the spread of images themselves (PiGDM, Song et al. 2023, section 3.3): a
+    hundred Langevin steps never reach the spread of 100 that sigma_t has at first, an exact draw does. With one
+    evaluation per step and eta 1 the samples are exact for independent pixels of variance 1.
+
+    Args:
+        eta: times the deviation of the draw from its mean; 0 draws nothing, so that (2) is the plain ``refine``.
+        draw: step (2), called as ``draw(x_0, t, scale, rng)``, with a scale of 0 at the last step. None perturbs x_0 by
+            ``scale * r_t`` and calls ``refine``, which is exact where ``refine`` is a projection.
+        travel: evaluations of the flow per step, spread evenly below it. Costs ``travel * len(steps)`` evaluations.
+
+    Other arguments and result as in :func:`sample_ddpm`.
+
+    Raises:
+        InputError: also where there are fewer than ``travel`` steps of the schedule from a visited step to 0.
+    """
+
+    def perturbed(x_0: Tensor, t: int, scale: float, rng: ImageRng) -> Tensor:
+        if scale:
+            x_0 = x_0 + scale * (1 - model.schedule.abar(t)) ** 0.5 * rng.randn(*x_0.shape[1:])
+        return refine(x_0, t) if refine else x_0
+
+    _check(model, steps, travel)
+    draw = draw or perturbed
+    with torch.inference_mode():
+        for t, t_prev in zip(steps, [*steps[1:], -1], strict=True):
+            image = sample_ddim(model, x_t, model.schedule.steps(travel, t), rng, clip=clip)
+            x_0 = draw(image, t, 0.0 if t_prev < 0 else eta, rng)
+            if t_prev < 0:
+                return x_0
+            abar_s = model.schedule.abar(t_prev)
+            x_t = abar_s**0.5 * x_0 + (1 - abar_s) ** 0.5 * rng.randn(*x_t.shape[1:])
+    raise AssertionError("the last visited step returns")
+
+
 class Sampler(Protocol):
     """What every sampler shares, so that one can stand for another; see :func:`sample_ddpm`."""
 
@@ -155,5 +208,10 @@ class Sampler(Protocol):
     ) -> Tensor: ...  # fmt: skip
 
 
-SAMPLERS: Mapping[str, Sampler] = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m}
+SAMPLERS: Mapping[str, Sampler] = {
+    "ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m, "daps": sample_daps
+}  # fmt: skip
 """Every sampler by name, each with its defaults (``ddim`` is deterministic: eta 0)."""
+
+WITH_ETA = ("ddim", "daps")
+"""Samplers that take an eta."""

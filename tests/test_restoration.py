@@ -138,7 +138,9 @@ def test_an_image_gets_the_same_result_in_any_company(denoiser, restoration):
     fewer = make(direct, denoiser, dataclasses.replace(TINY, images=2))
     for arm, setting in (
         (Arm.named("noise"), Setting(4, injection("none"), 999, eta=1.0, travel=2)),
+        (Arm.named("noise"), Setting(12, injection("none"), 999, "daps", eta=1.0, travel=2, samples=3)),
         (DIP, Setting(2, injection("start"), 400)),
+        (DIP, Setting(4, injection("start"), 400, samples=2)),
     ):
         a = restoration.cell_with("inpaint", arm, setting).scores["psnr"][:2]
         b = fewer.cell_with("inpaint", arm, setting).scores["psnr"]
