@@ -102,6 +102,26 @@ class Dataset(ABC):
         names = self.photographs(split)
         return [names[i] for i in self._sampled(split, count, or_fewer)]
 
+    def divided(self, split: Split, count: int) -> tuple[list[int], list[int]]:
+        """``count`` images cut from as few photographs as hold them, and all images of the other photographs.
+
+        Both are positions in :meth:`load`, in the order of :meth:`sample`. Where every image is a photograph of its
+        own, they are the first ``count`` of a sample and the rest. A larger count extends a smaller one as long as it
+        needs no further photograph.
+
+        Raises:
+            InputError: the split holds fewer images.
+        """
+        self._sampled(split, count, or_fewer=False)
+        names = self.photographs(split)
+        every = self._sampled(split, len(names), or_fewer=False)
+        sizes, chosen, held = Counter(names), set[str](), 0
+        for i in every:
+            if held < count and names[i] not in chosen:
+                chosen.add(names[i])
+                held += sizes[names[i]]
+        return [i for i in every if names[i] in chosen][:count], [i for i in every if names[i] not in chosen]
+
     def _sampled(self, split: Split, count: int, or_fewer: bool) -> list[int]:
         """Which images of :meth:`load` a sample holds."""
         held = len(self.images(split))
@@ -124,6 +144,11 @@ def in_turns(order: Sequence[int], photographs: Sequence[str]) -> list[int]:
         turn[i] = seen[photographs[i]]
         seen[photographs[i]] += 1
     return sorted(order, key=turn.__getitem__)
+
+
+def last_in_turns(order: Sequence[int], photographs: Sequence[str], count: int) -> list[int]:
+    """The last ``count`` of ``order``, photographs taking turns from its end. Everything else takes from its front."""
+    return in_turns(order[::-1], photographs)[:count][::-1]
 
 
 def datasets() -> Mapping[str, type[Dataset]]:
