@@ -1,18 +1,19 @@
 """Are generated images closer to real ones when sampling starts from a DIP, at equal evaluations and equal seconds?
 
-DIPs are fitted to training photographs; the reference is other photographs, which no prior saw. The controls enter the
-same photographs blurred, as their mean colour, shuffled, and as they are (the leak made visible). ``real`` is the
-photographs themselves against the reference: the floor that no population can be expected to get below.
+DIPs are fitted to training images; the reference is images of other photographs, which no prior saw. The controls enter
+the same images blurred, as their mean colour, shuffled, and as they are (the leak made visible). Beside every value
+stands the floor: what real images of some photographs score against real images of others, in sets as large. Where all
+training images are of the photographs that priors are made of, there are no populations, and the report says why.
 """
 
 import pytest
 
 from dipddpm.errors import InputError
 from dipddpm.experiments.generation_arms import generation_cells
-from dipddpm.experiments.population_cells import score_population
+from dipddpm.experiments.population_cells import score_floor, score_population
 from dipddpm.population import population_metrics
 from dipddpm.session.experiments import cell_name
-from dipddpm.session.records import population_record
+from dipddpm.session.records import no_population_record, population_record
 
 SECOND_DRAWS = 64  # images whose prior is sampled a second time, to see how much of a sample the prior decides
 
@@ -28,6 +29,7 @@ def bench_generation(sampled, experiments, run_once, record):
     try:
         generation, reference = experiments.generation, experiments.reference
     except InputError as error:
+        record(no_population_record(experiments, arm, nfe, t0, str(error)))
         pytest.skip(str(error))
     setting = generation.setting(arm, nfe, t0)
     found, again, mu = generation.sample(arm, setting, run=run_once), None, None
@@ -42,4 +44,12 @@ def bench_generation(sampled, experiments, run_once, record):
             "again": again, "mu": mu,
         },
     )  # fmt: skip
-    record(population_record(experiments, arm, t0, found, scored.value["scores"]))
+    floor = experiments.memo(
+        score_floor,
+        {
+            "images": generation.images("train"), "reference": reference,
+            "photographs": generation.photographs(len(reference)), "split": "train",
+            "extractor": experiments.extractor, "metrics": population_metrics(),
+        },
+    )  # fmt: skip
+    record(population_record(experiments, arm, t0, found, scored.value["scores"], floor.value["scores"]))

@@ -2,20 +2,27 @@
 
 import codecs
 import hashlib
+import json
 import os
 import pickle
+import re
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from dipddpm.data import SPLITS, open_dataset, to_float, to_uint8
+import dipddpm
+from dipddpm.data import SPLITS, Dataset, in_turns, open_dataset, to_float, to_uint8
 from dipddpm.data.cifar10 import FOLDER, TEST, TRAIN, read_batch
 from dipddpm.data.cifar10 import MD5 as OFFICIAL_MD5
-from dipddpm.data.photo_patches import FLAT, PHOTOGRAPHS
+from dipddpm.data.photo_patches import FLAT, PHOTOGRAPHS, Photograph, _open
 from dipddpm.errors import InputError
 from dipddpm.rng import image_keys
 
@@ -25,10 +32,46 @@ def test_photo_patches_are_real_varied_and_split_by_photograph():
     for images in splits.values():
         assert images.dtype == torch.uint8 and images.shape[1:] == (3, 32, 32) and len(images) >= 64
         assert images.float().mean(1).flatten(1).std(1).min() > FLAT
-    photographs = [name for names in PHOTOGRAPHS.values() for name in names]
-    assert len(photographs) == len(set(photographs)) == 4
+    names = [photograph.name for photographs in PHOTOGRAPHS.values() for photograph in photographs]
+    assert len(names) == len(set(names)) == 11
+    assert len(PHOTOGRAPHS["test"]) >= 6 and len(PHOTOGRAPHS["validation"]) >= 2
     keys = [set(image_keys(images)) for images in splits.values()]
     assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+
+
+def test_what_may_have_been_trained_on_is_never_tested_on():
+    assert "astronaut" in {photograph.name for photograph in PHOTOGRAPHS["train"]}
+    assert {"chelsea", "coffee"} <= {photograph.name for photograph in PHOTOGRAPHS["test"]}
+    for record in (Path(dipddpm.__file__).parent).glob("*/*.json"):
+        assert json.loads(record.read_text(encoding="utf-8"))["data"] != "photo-patches", record.name
+
+
+def test_the_readme_counts_the_crops_of_every_photograph():
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\|[^|]*\| (\w+) \| (\d+) \|", readme, re.M))
+    counted = Counter(name for split in SPLITS for name in open_dataset("photo-patches").photographs(split))
+    assert said == {name: str(count) for name, count in counted.items()}
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_photo_patches_name_the_photograph_of_every_crop(size):
+    dataset = open_dataset("photo-patches", size=size)
+    for split in SPLITS:
+        names = dataset.photographs(split)
+        assert len(names) == len(dataset.load(split))
+        counts = Counter(names)
+        assert list(counts) == [photograph.name for photograph in PHOTOGRAPHS[split]] and min(counts.values()) >= 30
+    # A crop at scale 1 is a window of the photograph that it is said to be of.
+    first = dict(reversed(list(zip(dataset.photographs("test"), dataset.load("test"), strict=True))))
+    for photograph in PHOTOGRAPHS["test"]:
+        whole = np.asarray(_open(photograph))
+        tiles = [
+            whole[y : y + size, x : x + size]
+            for y in range(0, whole.shape[0] - size + 1, size)
+            for x in range(0, whole.shape[1] - size + 1, size)
+        ]
+        crop = first[photograph.name].permute(1, 2, 0).numpy()
+        assert any(np.array_equal(crop, tile) for tile in tiles), photograph.name
 
 
 @pytest.mark.parametrize("size", [8, 64, 96, 128, 256])
@@ -39,13 +82,117 @@ def test_photo_patches_of_a_size_that_only_some_scales_hold(size):
 
 
 def test_photo_patches_larger_than_the_photographs():
-    with pytest.raises(InputError, match=r"test photographs are too small for images of 512 px; use --dataset folder:"):
-        open_dataset("photo-patches", size=512).load("test")
+    with pytest.raises(InputError, match=r"test photographs are too small for images of 640 px; use --dataset folder:"):
+        open_dataset("photo-patches", size=640).load("test")
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Photographs are looked for in a package of the test, which has one, cut to a quarter."""
+    package = tmp_path / "pictures"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    with Image.open(Path(skimage.__file__).parent / "data" / "coffee.png") as coffee:
+        coffee.reduce(2).save(package / "coffee.png")
+    monkeypatch.syspath_prepend(tmp_path)
+    return package
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "message"),
+    [
+        ("pictures", "coffee.png", r"coffee\.png must be 600 x 400 pixels, it is 300 x 200; install it again: pip"),
+        ("pictures", "tea.png", r"some-package is installed without .*tea\.png; install it again: pip"),
+        ("pictures", "__init__.py", r"__init__\.py is not a readable image .*; install it again: pip"),
+        ("no_such_package", "coffee.png", r"coffee comes with some-package, which is not installed; install it again"),
+    ],
+)
+def test_a_photograph_that_is_missing_or_reduced_is_one_clear_error(installed, monkeypatch, module, path, message):
+    planted = Photograph("some-package", module, path, (600, 400), "the test's")
+    monkeypatch.setitem(PHOTOGRAPHS, "test", (*PHOTOGRAPHS["test"], planted))
+    with pytest.raises(InputError, match=message):
+        open_dataset("photo-patches").load("test")
+
+
+def test_photographs_are_opened_once_and_their_packages_are_not_imported(monkeypatch):
+    before = open_dataset("photo-patches").load("test")
+    monkeypatch.setattr(Image, "open", None)  # called, it would fail
+    assert torch.equal(open_dataset("photo-patches").load("test"), before)
+    code = (
+        "import sys; from dipddpm.data import open_dataset; open_dataset('photo-patches').load('test'); "
+        "assert not {'skimage', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_larger_sample_extends_a_smaller_one():
     dataset = open_dataset("photo-patches")
     assert torch.equal(dataset.sample("test", 20)[:8], dataset.sample("test", 8))
+    assert dataset.sample_photographs("test", 20)[:8] == dataset.sample_photographs("test", 8)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_photographs_take_turns_in_a_sample(size):
+    dataset = open_dataset("photo-patches", size=size)
+    for split in SPLITS:
+        photographs = len(PHOTOGRAPHS[split])
+        for count in (photographs, 12, 4 * photographs - 1):
+            named = Counter(dataset.sample_photographs(split, count))
+            assert sum(named.values()) == count and len(named) == photographs
+            assert max(named.values()) - min(named.values()) <= 1, named
+        whole = dataset.sample_photographs(split, 100_000, or_fewer=True)
+        assert Counter(whole) == Counter(dataset.photographs(split)), "none is lost where a photograph has fewer crops"
+
+
+def test_the_photographs_of_a_sample_are_those_of_its_images():
+    dataset = open_dataset("photo-patches")
+    known = dict(zip(image_keys(dataset.load("test")), dataset.photographs("test"), strict=True))
+    sampled = image_keys(dataset.sample("test", 40))
+    assert [known[key] for key in sampled] == dataset.sample_photographs("test", 40)
+
+
+def shuffled(n):
+    """The order of a sample as it was before photographs took turns."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))
+
+
+def test_where_every_image_is_a_photograph_a_sample_is_the_shuffle(tmp_path, cifar_root):
+    for i in range(40):
+        photograph(
+            tmp_path / "train" / f"{i}.png", i % 30
+        )  # ten files are copies of others: each is its own all the same
+    photograph(tmp_path / "test" / "a.png", 99)
+    folder, cifar = open_dataset(f"folder:{tmp_path}"), open_dataset("cifar10", cifar_root)
+    for dataset in (folder, cifar):
+        images = dataset.load("train")
+        assert torch.equal(dataset.sample("train", len(images)), images[shuffled(len(images))])
+        assert len(set(dataset.photographs("train"))) == len(images)
+    names = folder.photographs("train")
+    assert all(name.startswith("train/") and (tmp_path / name).is_file() for name in names)
+    assert folder.sample_photographs("train", 5) == [names[i] for i in shuffled(len(names))[:5]]
+
+
+class Pairs(Dataset):
+    """A data set as a plug-in would add it, which says nothing of photographs. Two of its images are equal."""
+
+    name, licence, how_to_get = "pairs", "the test's", "made here"
+
+    def load(self, split):
+        images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 2, 2).contiguous()
+        return images[[0, 1, 1, 2, 3, 4]]
+
+
+def test_images_are_named_by_their_content_where_a_data_set_says_nothing():
+    dataset = Pairs()
+    names = dataset.photographs("train")
+    assert names == image_keys(dataset.load("train")) and names[1] == names[2] and len(set(names)) == 5
+    assert len(set(dataset.sample_photographs("train", 5))) == 5, "of two equal images, one comes after all others"
+
+
+def test_turns_go_on_without_the_photographs_that_have_no_more():
+    assert in_turns([5, 0, 1, 2, 3, 4], "aabbbb") == [5, 0, 1, 2, 3, 4]
+    assert in_turns([5, 3, 4, 2, 1, 0], "aabbbb") == [5, 1, 3, 0, 4, 2]
+    assert in_turns([2, 0, 1], "abc") == [2, 0, 1] and in_turns([], "") == []
 
 
 def test_more_images_than_there_are():

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from dipddpm import fitting
@@ -28,7 +29,7 @@ from dipddpm.injection.none import NoInjection
 from dipddpm.measure.files import is_partial, write_atomically
 from dipddpm.measure.store import Store
 from dipddpm.restore import Setting
-from dipddpm.rng import ImageRng, seed_for
+from dipddpm.rng import ImageRng, image_keys, seed_for
 from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 
@@ -318,12 +319,34 @@ def test_what_was_computed_is_found_again(denoiser, cache, generation, monkeypat
         larger.mu(DIP)
 
 
-def test_the_reference_was_seen_by_no_prior(denoiser, cache, generation):
+def test_the_reference_is_of_photographs_that_no_prior_saw(denoiser, cache, generation):
     reference = generation.reference(20)
-    assert not {i.numpy().tobytes() for i in reference} & {i.numpy().tobytes() for i in generation.images("train")}
+    dataset = open_dataset("photo-patches")
+    cut_from = dict(zip(image_keys(dataset.load("train")), dataset.photographs("train"), strict=True))
+    seen, others = ([cut_from[key] for key in image_keys(images)] for images in (generation.images("train"), reference))
+    assert not set(seen) & set(others) and len(set(others)) == 2
+    assert generation.photographs(20) == (seen, others)
     assert torch.equal(make(denoiser, cache, 10).reference(20), reference)
-    with pytest.raises(InputError, match="6 training photographs for priors and 100000 for the reference"):
+    assert len(generation.reference()) == sum(name not in seen for name in dataset.photographs("train"))
+    with pytest.raises(InputError, match="the 6 images that priors are made of are of 1 of its 3 training photographs"):
         generation.reference(100_000)
+    with pytest.raises(InputError, match=r"no reference of any images.*are of 3 of its 3 .* have 0 images"):
+        make(denoiser, cache, None).reference()
+
+
+def test_where_every_image_is_a_photograph_priors_and_reference_are_the_ends_of_one_shuffle(denoiser, cache, tmp_path):
+    for i in range(40):
+        pixels = torch.randint(256, (32, 32, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
+        (tmp_path / "train").mkdir(exist_ok=True)
+        Image.fromarray(pixels.numpy()).save(tmp_path / "train" / f"{i}.png")
+    (tmp_path / "test").mkdir()
+    dataset = open_dataset(f"folder:{tmp_path}")
+    count = len(dataset.load("train"))
+    whole = dataset.sample("train", count)
+    for n in (6, 10):
+        made = Generation(dataset, denoiser, Store(cache).measured, count=n)
+        assert torch.equal(made.images("train"), whole[:n]) and torch.equal(made.reference(8), whole[-8:])
+        assert torch.equal(made.reference(), whole[n:])
 
 
 def test_a_population_in_a_folder_is_the_one_in_memory(generation, tmp_path):

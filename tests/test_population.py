@@ -197,6 +197,22 @@ def test_floor_halves_are_disjoint_and_the_same_every_time():
         disjoint(real, 60, 60)
 
 
+def test_the_two_sets_of_a_floor_share_no_photograph():
+    names = ["a"] * 30 + ["b"] * 50 + ["c"] * 20
+    real = torch.tensor([[float("abc".index(name)), i] for i, name in enumerate(names)])
+    firsts = set()
+    for seed in range(20):
+        a, b = disjoint(real, 25, 40, seed, names)
+        assert len(a) == 25 and len(b) == 40 and len(torch.cat([a, b]).unique(dim=0)) == 65
+        assert not set(a[:, 0].tolist()) & set(b[:, 0].tolist())
+        firsts.add(tuple(sorted(set(a[:, 0].tolist()))))
+    assert len(firsts) > 1, "the photographs that play the samples change"
+    with pytest.raises(
+        InputError, match="3 photographs with 100 images cannot be parted into 45 and 55 images that share"
+    ):
+        disjoint(real, 45, 55, photographs=names)
+
+
 def test_floor_falls_with_n():
     real = gaussian(2000)
     small, large = (np.mean(floor(Fd(), real, n, repeats=3)) for n in (100, 1000))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dipddpm.errors import InputError
 from dipddpm.registry import choose, discover
+from dipddpm.rng import image_keys
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -66,10 +68,22 @@ class Dataset(ABC):
         """How reports name this data set; never a path of this machine."""
         return self.name
 
+    def photographs(self, split: Split) -> list[str]:
+        """For every image of :meth:`load`, in its order, the name of the photograph that it was cut from.
+
+        Images of one photograph share its light, its lens and its texture, so that statistics resample photographs and
+        not images. Here every image is a photograph of its own, named by its content: equal images are one.
+
+        Raises:
+            InputError: as :meth:`load`.
+        """
+        return image_keys(self.images(split))
+
     def sample(self, split: Split, count: int, or_fewer: bool = False) -> Tensor:
-        """``count`` images spread evenly over a split, (count, 3, size, size) uint8.
+        """``count`` images spread evenly over a split and its photographs, (count, 3, size, size) uint8.
 
         The spread is over a fixed shuffle, so that a larger count extends a smaller one (its cached work is reused).
+        Photographs take turns: of six photographs, the first twelve images are two each.
 
         Args:
             or_fewer: all of a split that holds fewer.
@@ -77,11 +91,64 @@ class Dataset(ABC):
         Raises:
             InputError: the split holds fewer images.
         """
-        images = self.images(split)
-        if len(images) < count and not or_fewer:
-            raise InputError(f"data set {self.label!r}: {count} {split} images asked for, it holds {len(images)}")
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-        return images[order[:count]]
+        return self.images(split)[self._sampled(split, count, or_fewer)]
+
+    def sample_photographs(self, split: Split, count: int, or_fewer: bool = False) -> list[str]:
+        """The photograph of every image of :meth:`sample`, in its order.
+
+        Raises:
+            InputError: as :meth:`sample`.
+        """
+        names = self.photographs(split)
+        return [names[i] for i in self._sampled(split, count, or_fewer)]
+
+    def divided(self, split: Split, count: int) -> tuple[list[int], list[int]]:
+        """``count`` images cut from as few photographs as hold them, and all images of the other photographs.
+
+        Both are positions in :meth:`load`, in the order of :meth:`sample`. Where every image is a photograph of its
+        own, they are the first ``count`` of a sample and the rest. A larger count extends a smaller one as long as it
+        needs no further photograph.
+
+        Raises:
+            InputError: the split holds fewer images.
+        """
+        self._sampled(split, count, or_fewer=False)
+        names = self.photographs(split)
+        every = self._sampled(split, len(names), or_fewer=False)
+        sizes, chosen, held = Counter(names), set[str](), 0
+        for i in every:
+            if held < count and names[i] not in chosen:
+                chosen.add(names[i])
+                held += sizes[names[i]]
+        return [i for i in every if names[i] in chosen][:count], [i for i in every if names[i] not in chosen]
+
+    def _sampled(self, split: Split, count: int, or_fewer: bool) -> list[int]:
+        """Which images of :meth:`load` a sample holds."""
+        held = len(self.images(split))
+        if held < count and not or_fewer:
+            raise InputError(f"data set {self.label!r}: {count} {split} images asked for, it holds {held}")
+        orders: dict[Split, list[int]] = vars(self).setdefault("_orders", {})
+        if split not in orders:
+            shuffled = torch.randperm(held, generator=torch.Generator().manual_seed(0)).tolist()
+            orders[split] = in_turns(shuffled, self.photographs(split))
+        return orders[split][:count]
+
+
+def in_turns(order: Sequence[int], photographs: Sequence[str]) -> list[int]:
+    """``order`` so that photographs take turns: first one image of each, then a second of each, and so on.
+
+    Where each image is a photograph of its own, nothing changes.
+    """
+    turn, seen = {}, Counter[str]()
+    for i in order:
+        turn[i] = seen[photographs[i]]
+        seen[photographs[i]] += 1
+    return sorted(order, key=turn.__getitem__)
+
+
+def last_in_turns(order: Sequence[int], photographs: Sequence[str], count: int) -> list[int]:
+    """The last ``count`` of ``order``, photographs taking turns from its end. Everything else takes from its front."""
+    return in_turns(order[::-1], photographs)[:count][::-1]
 
 
 def datasets() -> Mapping[str, type[Dataset]]:

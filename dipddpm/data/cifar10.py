@@ -49,6 +49,10 @@ class Cifar10(Dataset):
         pixels = torch.cat([read_batch(folder / name) for name in (TEST if split == "test" else TRAIN)])
         return {"train": pixels[:-HELD_OUT], "validation": pixels[-HELD_OUT:], "test": pixels}[split]
 
+    def photographs(self, split: Split) -> list[str]:
+        """The position of every image in its split: each is a photograph of its own."""
+        return [f"{split} {i}" for i in range(len(self.images(split)))]
+
     @staticmethod
     def _download(root: Path) -> None:
         # Here, since importing torchvision is slow. Its CIFAR10 class would unpickle what it downloads: not asked.

@@ -41,6 +41,10 @@ class Folder(Dataset):
             raise InputError(f"folder {self.location}: no image for the {split} split ({', '.join(IMG_EXTENSIONS)})")
         return torch.stack([self._read(file) for file in files])
 
+    def photographs(self, split: Split) -> list[str]:
+        """The path of every file below the folder: each is a photograph of its own."""
+        return [file.relative_to(self.location or "").as_posix() for file in self.files(split)]
+
     def files(self, split: Split) -> list[Path]:
         """Paths of a split's images, sorted.
 

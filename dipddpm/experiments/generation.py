@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dipddpm import dip, generate, tasks
 from dipddpm.batches import ChargedClock
-from dipddpm.data import Dataset, Split, to_float, to_uint8
+from dipddpm.data import Dataset, Split, last_in_turns, to_float, to_uint8
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
@@ -59,10 +59,12 @@ class Generation:
 
     A prior is an image: it is rounded to 8 bits, as one that lies in a folder would be.
 
+    Priors are made of images of as few photographs as hold enough, so that there are others for a reference.
+
     Args:
         memo: finds or computes and stores.
-        count: images per population, and photographs that priors are made of, at least 2; None for all there are.
-            A larger count extends a smaller one and finds its fits again.
+        count: images per population, and training images that priors are made of, at least 2; None for all there are.
+            A larger count extends a smaller one and finds its fits again, as long as it needs no further photograph.
         iterations: DIP durations that are kept of each fit; architecture: the one whose number of parameters a
             ``name:matched`` has.
         seed: of the fits and the samples.
@@ -96,6 +98,7 @@ class Generation:
         self.architecture = architecture
         self.iterations = tuple(sorted({0, *iterations}))
         self.seed, self.batch, self.device, self.clock = seed, batch, torch.device(device), ChargedClock(clock)
+        self._of_priors, self._others = dataset.divided("train", count)
         self.images = cache(self._images)
         self.stored_fit = lru_cache(maxsize=8)(
             self._stored_fit
@@ -104,21 +107,40 @@ class Generation:
 
     def _images(self, split: Split) -> Tensor:
         """(count, 3, H, W) uint8: of ``train`` those that priors are made of, of another split a sample of it."""
+        if split == "train":
+            return self.dataset.images("train")[self._of_priors]
         return self.dataset.sample(split, self.count)
 
-    def reference(self, count: int) -> Tensor:
-        """(count, 3, H, W) uint8, training photographs that no prior saw: the same ones for every size of population.
+    def reference(self, count: int | None = None) -> Tensor:
+        """(count, 3, H, W) uint8, training images of photographs that no prior was made of; all of them by default.
+
+        Where every image is a photograph of its own, they are the same ones for every size of population.
 
         Raises:
             InputError: there are not so many.
         """
-        pixels = self.dataset.images("train")
-        if self.count + count > len(pixels):
+        return self.dataset.images("train")[self._reference(count)]
+
+    def photographs(self, count: int | None = None) -> tuple[list[str], list[str]]:
+        """The photographs that the images of priors were cut from, and those of :meth:`reference`; no name is in both.
+
+        Raises:
+            InputError: as :meth:`reference`.
+        """
+        names = self.dataset.photographs("train")
+        return [names[i] for i in self._of_priors], [names[i] for i in self._reference(count)]
+
+    def _reference(self, count: int | None) -> list[int]:
+        others, names = self._others, self.dataset.photographs("train")
+        count = len(others) if count is None else count
+        if not others or count > len(others):
+            used = len({names[i] for i in self._of_priors})
             raise InputError(
-                f"data set {self.dataset.label!r}: {self.count} training photographs for priors and {count} for the "
-                f"reference asked for, it holds {len(pixels)}"
+                f"data set {self.dataset.label!r}: no reference of {count or 'any'} images; the {self.count} images "
+                f"that priors are made of are of {used} of its {len(set(names))} training photographs, and the others, "
+                f"which no prior saw, have {len(others)} images"
             )
-        return self.dataset.sample("train", len(pixels))[-count:]
+        return last_in_turns(others, names, count)
 
     # Priors
 

@@ -89,3 +89,30 @@ def score_population(
         made["spread within a prior"] = [spread_within(first, extractor.features(again)), None, True]
         made["distance from the prior"] = [distance_from(extractor.features(mu), first), None, True]
     return {"scores": made}
+
+
+def score_floor(
+    images: Tensor,
+    reference: Tensor,
+    photographs: tuple[Sequence[str], Sequence[str]],
+    split: str,
+    extractor: NamedExtractor,
+    metrics: Mapping[str, type[PopulationMetric]],
+    only: Sequence[str] = (),
+) -> dict[str, object]:
+    """What real images score against a reference of other photographs; all images are uint8.
+
+    Args:
+        images: as many as a population has.
+        photographs: of ``images``, and of ``reference``.
+        split: what titles call the reference.
+        only: names of the metrics that are asked for, each at N alone; all of them by default.
+
+    Returns:
+        ``scores``: {title: [mean of several draws, (smallest, largest), whether higher is better]}.
+    """
+    from dipddpm.population.scores import floor_scores
+
+    real, held = extractor.kept_features(images), extractor.kept_features(reference)
+    found = floor_scores(real, held, photographs, extractor.opened, split, only, metrics)
+    return {"scores": {title: [s.value, s.interval, s.higher_is_better] for title, s in found.items()}}

@@ -1,11 +1,13 @@
-"""The section of the report on populations: every arm by its seconds, and each against the comparator."""
+"""The section of the report on populations: every arm by its seconds, and each against the comparator.
+
+Beside every value stands its floor, what real images score against real images of other photographs. Where the floor is
+as large as the differences between the populations, the section says that it cannot tell.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -14,33 +16,8 @@ import pandas as pd
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.statistics import repeats_interval
-
-
-@dataclass(frozen=True)
-class Population:
-    """One arm at one budget: one record per repeat."""
-
-    records: Sequence[Record]
-
-    @property
-    def first(self) -> Record:
-        """The record of the first repeat, for everything that repeats share."""
-        return self.records[0]
-
-    @property
-    def cost(self) -> float:
-        """Seconds per image, all stages, mean over repeats."""
-        return fmean(record.cost for record in self.records)
-
-    @property
-    def measures(self) -> dict[str, dict[int, Measure]]:
-        """{title: {repeat: its measure}}, for measures of quality."""
-        made: dict[str, dict[int, Measure]] = {}
-        for record in self.records:
-            for name, measure in record.measures.items():
-                if measure.kind == "quality":
-                    made.setdefault(name, {})[record.repeat] = measure
-        return made
+from dipddpm.report.agreed_names import NOT_JUDGED
+from dipddpm.report.population_contrasts import Difference, Population, against, bounded, cannot_tell
 
 
 def of(records: Sequence[Record]) -> list[Record]:
@@ -77,18 +54,28 @@ def sections(run: Run) -> list[str]:
     parts = []
     for populations in _groups(run):
         suffix, first = _common(populations), populations[0].first
+        parts.append(f"## {first.suite}, {first.group}")
+        if why := _not_judged(populations):
+            parts.append(why)
+            continue
         several = max(len(population.records) for population in populations) > 1
-        parts += [f"## {first.suite}, {first.group}"]
         parts += [f"FD is FD{suffix}, and so on."] if suffix else []
         parts += ["Mean of the repeats, with a 95 % interval over them (Student's t)."] if several else []
+        if any(p.floor(title) for p in populations for title in p.measures):
+            parts.append(
+                "*Floor*: what real images score against real images of other photographs, in sets as large; mean of "
+                "several draws."
+            )
         parts.append(_table(populations, suffix).to_markdown(index=False, disable_numparse=True))
-        contrasts = [row for p in populations if (row := _against(p, populations, run.comparator, suffix))]
+        contrasts = [_row(p.first, made, suffix) for p in populations if (made := against(p, populations, run))]
         if contrasts:
             how = "over repeats, paired" if several else "of two populations resampled apart"
             parts += [
                 f"Against a start from {run.comparator}, difference with a 95 % interval ({how}). Equal seconds: the "
-                "best one that costs no more.",
-                pd.DataFrame(contrasts).to_markdown(index=False, disable_numparse=True),
+                "best one that costs no more. *The best control*: of the other starts without a DIP that cost no more "
+                "the one that is best by this very measure.",
+                *(f"**{said}**" for said in cannot_tell(populations, run, suffix)),
+                pd.DataFrame(contrasts).fillna("").to_markdown(index=False, disable_numparse=True),
             ]
     return parts
 
@@ -98,10 +85,19 @@ def brief(run: Run) -> list[str]:
     parts = []
     for populations in _groups(run):
         suffix, first = _common(populations), populations[0].first
-        table = _table(populations, suffix, brief=True)
-        text = table.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
+        text = _not_judged(populations)
+        if not text:
+            table = _table(populations, suffix, brief=True)
+            text = table.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
+            text = "\n\n".join([text, *cannot_tell(populations, run, suffix)])
         parts.append(f"{first.suite}, {first.group} ({suffix.lstrip('-')})\n\n{text}")
     return parts
+
+
+def _not_judged(populations: Sequence[Population]) -> str:
+    """Why there is no table; "" where there is one."""
+    reasons = [str(p.first.axes.get(NOT_JUDGED, "")) for p in populations]
+    return f"No population was judged. {reasons[0]}." if all(reasons) else ""
 
 
 def _groups(run: Run) -> list[list[Population]]:
@@ -127,14 +123,12 @@ def _table(populations: Sequence[Population], suffix: str, brief: bool = False) 
         row["s / image"] = f"{population.cost:.3f}" if r.seconds else ""
         for name, measures in population.measures.items():
             usual = _suffix(name) in ("", suffix) and not brief  # at other N: in the CSV
-            if usual or _bounded(measures):
-                row[name.removesuffix(suffix)] = _shown(list(measures.values()))
+            if usual or bounded(measures):
+                floor = population.floor(name)
+                beside = f" (floor {floor.values[0]:.3g})" if floor else ""
+                row[name.removesuffix(suffix)] = _shown(list(measures.values())) + beside
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
-
-
-def _bounded(measures: Mapping[int, Measure]) -> bool:
-    return all(measure.interval for measure in measures.values())
 
 
 def _suffix(title: str) -> str:
@@ -154,46 +148,7 @@ def _shown(measures: Sequence[Measure]) -> str:
     return f"{fmean(values):.3g}" + (" [{:.3g}, {:.3g}]".format(*bounds) if bounds else "")
 
 
-def _against(
-    population: Population, every: Sequence[Population], comparator: str, suffix: str
-) -> dict[str, str] | None:
-    """A row of differences from the comparator; None for the comparator, a leak, or real images."""
-    record = population.first
-    if record.arm == comparator or record.leak != "none" or not record.seconds or not record.budget:
-        return None
-    row: dict[str, str] = {"population": record.arm, "NFE": str(record.budget)}
-    for name in (name for name, measures in population.measures.items() if _bounded(measures)):
-        rivals = [p for p in every if p.first.arm == comparator and _pairs(population, p, name)]
-        equal = [p for p in rivals if p.first.budget == record.budget]
-        cheap = [p for p in rivals if p.cost <= population.cost]
-        best = min(cheap, key=lambda p: fmean(_sign(m) * m.values[0] for m in p.measures[name].values()), default=None)
-        short = name.removesuffix(suffix)
-        row[f"Δ {short}, equal NFE"] = _difference(population, equal[0] if equal else None, name)
-        row[f"Δ {short}, equal seconds"] = _difference(population, best, name)
-    return row
-
-
-def _sign(measure: Measure) -> int:
-    return -1 if measure.higher_is_better else 1
-
-
-def _pairs(population: Population, rival: Population, name: str) -> list[tuple[Measure, Measure]]:
-    """The measures of both populations, for the repeats that both have."""
-    mine, theirs = population.measures.get(name, {}), rival.measures.get(name, {})
-    return [(measure, theirs[repeat]) for repeat, measure in mine.items() if repeat in theirs]
-
-
-def _difference(population: Population, rival: Population | None, name: str) -> str:
-    if rival is None:
-        return "no rival as cheap"
-    pairs = _pairs(population, rival, name)
-    differences = [a.values[0] - b.values[0] for a, b in pairs]
-    a, b = pairs[0]
-    d = fmean(differences)
-    if len(pairs) > 1:
-        low, high = repeats_interval(differences)
-    else:
-        low = d - math.hypot(a.values[0] - a.interval[0], b.interval[1] - b.values[0])
-        high = d + math.hypot(a.interval[1] - a.values[0], b.values[0] - b.interval[0])
-    judgement = "no difference" if not (low > 0 or high < 0) else "worse" if d * _sign(a) > 0 else "better"
-    return f"{d:+.3g} [{low:+.3g}, {high:+.3g}] {judgement} ({rival.first.budget} NFE)"
+def _row(record: Record, made: Mapping[tuple[str, str], Difference | None], suffix: str) -> dict[str, str]:
+    """A row of differences."""
+    row = {"population": record.arm, "NFE": str(record.budget)}
+    return row | {f"Δ {n.removesuffix(suffix)}, {at}": str(d or "no rival as cheap") for (n, at), d in made.items()}

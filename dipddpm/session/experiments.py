@@ -74,18 +74,18 @@ class Experiments:
 
     @cached_property
     def reference(self) -> torch.Tensor:
-        """(M, 3, H, W) uint8: the photographs that populations are held against, which no prior saw.
+        """(M, 3, H, W) uint8: the images that populations are held against, of photographs that no prior was made of.
 
         Raises:
-            InputError: the training split holds too few for as many as a population has.
+            InputError: the other training photographs have fewer images than a population.
         """
-        axes = self.profile.generation
-        left = len(self.dataset.images("train")) - axes.population
-        if left < axes.population:
+        axes, every = self.profile.generation, self.generation.reference()
+        if len(every) < axes.population:
             raise InputError(
-                f"{axes.population} photographs for the reference, {left} left: lower it with --axis population="
+                f"data set {self.dataset.label!r}: a population of {axes.population} images needs a reference as large "
+                f"of photographs that no prior was made of, which have {len(every)}: lower it with --axis population="
             )
-        return self.generation.reference(min(left, axes.reference))
+        return self.generation.reference(min(len(every), axes.reference))
 
     @cached_property
     def training(self) -> TrainingQuality:

@@ -13,6 +13,7 @@ from dipddpm.experiments.training_arms import PLAIN, TrainingArm
 from dipddpm.experiments.training_quality import TrainedQuality
 from dipddpm.measure.record import Measure, Record, RecordRole
 from dipddpm.metrics import metrics
+from dipddpm.report.agreed_names import FLOOR, NOT_JUDGED
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys, seed_for
 from dipddpm.session.experiments import Experiments
@@ -127,12 +128,18 @@ def dip_fit_record(
 
 
 def population_record(
-    experiments: Experiments, arm: Arm, t0: int | None, found: Population, scores: Mapping[str, Sequence]
+    experiments: Experiments,
+    arm: Arm,
+    t0: int | None,
+    found: Population,
+    scores: Mapping[str, Sequence],
+    floor: Mapping[str, Sequence],
 ) -> Record:
     """A population of the generation experiment.
 
     Args:
         scores: {title: [value, interval or None, whether higher is better]}.
+        floor: what real images score, in the same form; in place of an interval the smallest and the largest draw.
     """
     nfe, real = found.setting.nfe, arm.prior.leak != "none" and found.setting.nfe == 0
     entered = [f"t0 {t0}"] if t0 is not None and nfe else []
@@ -144,8 +151,16 @@ def population_record(
         role="population",
         family=arm.prior.name,
         budget=nfe,
-        axes={"prior": arm.prior.name, "architecture": arm.architecture, "iterations": arm.iterations, "t0": t0},
-        measures=_of_populations(scores) | {"nfe": Measure("", False, "structure", [found.nfe])},
+        axes={
+            "part": arm.role,
+            "prior": arm.prior.name,
+            "architecture": arm.architecture,
+            "iterations": arm.iterations,
+            "t0": t0,
+        },
+        measures=_of_populations(scores)
+        | _of_populations(floor, FLOOR)
+        | {"nfe": Measure("", False, "structure", [found.nfe])},
         seconds={} if real else found.seconds,
         units={"dip": found.iterations, "diffusion": found.nfe},
         memory=found.memory,
@@ -153,6 +168,22 @@ def population_record(
         leak=arm.leak,
         seeds={"seed": experiments.seed, "derived from": "seed and index"},
         items=[str(seed_for(*image_keys(held)))],
+    )
+
+
+def no_population_record(experiments: Experiments, arm: Arm, nfe: int, t0: int | None, why: str) -> Record:
+    """In place of a population that nothing can be said of: the reason, for the report."""
+    return Record(
+        suite="generation",
+        group=experiments.dataset.label,
+        arm=arm.label if t0 is None else f"{arm.label} t0 {t0}",
+        role="population",
+        budget=nfe,
+        axes={NOT_JUDGED: why},
+        measures={},
+        seconds={},
+        repeat=experiments.seed,
+        leak=arm.leak,
     )
 
 
@@ -239,9 +270,9 @@ def _scores(scores: Mapping[str, Sequence[float]]) -> dict[str, Measure]:
     return {n: Measure(known[n].unit, known[n].higher_is_better, known[n].kind, values) for n, values in scores.items()}
 
 
-def _of_populations(scores: Mapping[str, Sequence]) -> dict[str, Measure]:
+def _of_populations(scores: Mapping[str, Sequence], prefix: str = "") -> dict[str, Measure]:
     return {
-        title: Measure("", higher, "quality", [value], interval=interval or ())
+        prefix + title: Measure("", higher, "quality", [value], interval=interval or ())
         for title, (value, interval, higher) in scores.items()
     }
 
