@@ -41,7 +41,8 @@ def test_every_arm_runs_the_shared_budgets_and_tunes_with_the_same_number_of_tri
             assert tuned_as(tuned, p, p.tasks[0], budget) == tuned
     most = p.budgets[-1]
     for entry, solvers, t0s in (("none", p.noise_solvers, [999]), ("start", p.solvers, p.t0s)):
-        assert len(draw_trials(candidates(most, injection(entry), t0s, solvers), p.trials, "task")) == p.trials
+        grid = candidates(most, injection(entry), t0s, solvers, samples=p.samples)
+        assert len(draw_trials(grid, p.trials, "task")) == p.trials
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))

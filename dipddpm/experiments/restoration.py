@@ -296,7 +296,7 @@ class Restoration:
             iterations = stored.fit.charged(arm.iterations, arm.rule)
             seconds["dip"] = stored.fit.seconds_for(iterations) / n
             memory["dip"] = stored.memory
-        elif mu.images is not None:
+        elif arm.role == "control" and mu.images is not None:
             seconds["prior"] = mu.seconds / n
         return Cell(
             arm, value["scores"], value["x_hat"], seconds, memory, iterations, value["nfe"], setting, tuple(judges),

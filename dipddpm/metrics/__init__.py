@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dipddpm.registry import Comparable, discover
+from dipddpm.registry import Comparable, choose, discover
 
 CHUNK = 32  # images at once: what is computed of more leaves the cache of a CPU
 
@@ -41,6 +41,15 @@ class Metric(Comparable, ABC):
 def metrics() -> Mapping[str, type[Metric]]:
     """Every metric, by name."""
     return discover(sys.modules[__name__], Metric)
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        InputError: there is none; the message lists all.
+    """
+    return metrics()[choose("metric", name, metrics())]()
 
 
 def in_chunks(metric: Callable[[Tensor, Tensor], Tensor], x_hat: Tensor, x_0: Tensor) -> Tensor:

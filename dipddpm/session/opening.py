@@ -19,6 +19,7 @@ from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.record import Run
 from dipddpm.measure.store import Store
+from dipddpm.metrics import metric
 from dipddpm.priors import COMPARATOR
 from dipddpm.session.experiments import Experiments
 from dipddpm.tasks import task
@@ -59,7 +60,9 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
 
 
 def _check_names(chosen: Profile) -> None:
-    """Every task and architecture that a profile names exists."""
+    """Every task, judge and architecture that a profile names exists, and the judges have what they need."""
+    for name in chosen.restoration.judges:
+        metric(name).check()
     for name in (*chosen.restoration.tasks, *chosen.training.tasks):
         task(name)
         for architecture in chosen.restoration.architectures_for(name):
