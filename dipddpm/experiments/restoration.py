@@ -42,7 +42,7 @@ class Cell:
         seconds: wall-clock per image by stage ("dip", "prior", "diffusion"); memory: peak bytes added by stage.
         iterations: DIP iterations per image that were paid for; nfe: network evaluations per image that happened.
         setting: how the diffusion was run.
-        judges: by whose scores on the validation images prior and setting were chosen; () for a setting of the caller's.
+        judges: by whose scores on the validation images prior and setting were chosen; () where the caller chose.
         validation: {judge: mean on the validation images}; empty for what leaks.
         chosen: the judges by which, of all budgets that the arm runs at, this one was best on the validation images.
         edges: what of the setting lies on the edge of what was offered.
