@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
@@ -18,6 +18,9 @@ from dipddpm.injection import Injection
 from dipddpm.injection.start import Start
 from dipddpm.registry import Comparable, choose, discover
 from dipddpm.tasks import Observation
+
+if TYPE_CHECKING:  # a prior that uses none is not known by the code of denoisers
+    from dipddpm.denoisers import Denoiser
 
 ArmRole = Literal["treatment", "control", "ablation", "bound"]
 HYPOTHESIS, COMPARATOR = "dip", "noise"
@@ -32,21 +35,37 @@ class Evidence:
         observation: y and its operator.
         dip: output of the DIP fit that the arm asks for, (N, 3, H, W) in [-1, 1]; None where it asks for none.
         x_0: the photographs; None unless the prior declares the leak tier ``clean-target``.
+        denoiser: the network that also runs the diffusion; None unless the prior declares ``evaluations`` of it.
     """
 
     observation: Observation
     dip: Tensor | None = None
     x_0: Tensor | None = None
+    denoiser: Denoiser | None = None
+
+    def shown_to(self, prior: Prior) -> Evidence:
+        """What of it a prior may look at: the DIP, the photographs and the denoiser only where it declares them."""
+        return replace(
+            self,
+            dip=self.dip if prior.uses_dip else None,
+            x_0=self.x_0 if prior.leak != "none" else None,
+            denoiser=self.denoiser if prior.evaluations else None,
+        )
 
 
 class Prior(Comparable, ABC):
-    """A source of mu.
+    """A source of mu. Its parameters are arguments of the constructor, with sensible defaults, and kept as attributes.
+
+    What is made of an image does not depend on the others in the batch (unless it ``pairs`` them), and equal evidence
+    gives equal bits.
 
     Class attributes:
         role: ``treatment`` (what the benchmark tests), ``control`` (a cheap rival), ``ablation`` (the treatment with
             its point removed) or ``bound``.
         uses_dip: it needs a DIP fit, whose seconds are charged to it.
         iterations: the only DIP training duration it takes, None for any.
+        evaluations: network evaluations per image that making mu takes.
+        learned: it was made with training images, besides y.
         leak: ``none``, or ``clean-target`` where it looks at the photograph; such rows never enter a contrast.
         injection: how mu enters the diffusion.
         pairs: an image is given what was made from the image before it in the batch.
@@ -61,6 +80,8 @@ class Prior(Comparable, ABC):
     role: ClassVar[ArmRole]
     uses_dip: ClassVar[bool] = False
     iterations: ClassVar[int | None] = None
+    evaluations: ClassVar[int] = 0
+    learned: ClassVar[bool] = False
     leak: ClassVar[str] = "none"
     injection: ClassVar[Injection] = Start()
     pairs: ClassVar[bool] = False
@@ -69,9 +90,25 @@ class Prior(Comparable, ABC):
     trains_with: ClassVar[tuple[str, ...]] = ()
     instead_of: ClassVar[str] = ""
 
+    @property
+    def training_seconds(self) -> float:
+        """What its training took, once, in seconds; 0 for a prior that is not learned."""
+        return 0.0
+
     def applies(self, observation: Observation) -> bool:
         """Whether the prior makes sense for an observation."""
         return True
+
+    def variants(self) -> Sequence[Prior]:
+        """The same prior with each of the parameters that validation images choose among, the defaults included."""
+        return (self,)
+
+    def described(self) -> str:
+        """Its parameters in a few words for tables (``weight 0.1, iterations 10``), "" where it has none."""
+        return ", ".join(
+            f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
+            for name, value in vars(self).items()
+        )
 
     @abstractmethod
     def mu(self, evidence: Evidence) -> Tensor | None:

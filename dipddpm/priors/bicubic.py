@@ -12,7 +12,11 @@ from dipddpm.tasks import Observation
 
 
 class Bicubic(Prior):
-    """y enlarged by bicubic interpolation (a = -0.75, as in PyTorch)."""
+    """y enlarged by bicubic interpolation (a = -0.75, as in PyTorch), then projected on y.
+
+    For block means A A^T is a multiple of I, so that one projection is what back-projection (Irani & Peleg 1991)
+    converges to.
+    """
 
     name = "bicubic"
     role = "control"
