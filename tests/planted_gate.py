@@ -31,8 +31,8 @@ def cell(arm="noise", budget=5, psnr=24.0, *, seed=0, nfe=None, n=IMAGES, **opti
     return Record(
         suite="restoration", group="inpaint", arm=arm, role="control", budget=budget, axes={"setting": "eta 0"},
         measures=measures | options.pop("measures", {}), seconds={"diffusion": 0.01}, units={"diffusion": budget},
-        chosen=True, seeds={"seed": 0}, items=[f"image {i}" for i in range(n)],
-        **{"origin": "bench_controls"} | options,
+        seeds={"seed": 0}, items=[f"image {i}" for i in range(n)],
+        **{"origin": "bench_controls", "chosen": ["psnr"]} | options,
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def run(made=None, **options):
     made = records() if made is None else list(made)
     settings = dict(
         title="planted", settings={"profile": "planted", "data": "photographs", "denoiser": "unet a1", "device": "cpu"},
-        primary="psnr", thresholds={"psnr": [20.0, 23.0], "ssim": [0.5]}, grid=[1, 5], comparator="noise", margin=0.5,
+        judges=["psnr"], thresholds={"psnr": [20.0, 23.0], "ssim": [0.5]}, grid=[1, 5], comparator="noise", margin=0.5,
         stages=["dip", "diffusion"], machine=MACHINE, config={"images": IMAGES, "t0s": (50, 200)},
         origins={record.origin: f"code of {record.origin}" for record in made},
     )  # fmt: skip

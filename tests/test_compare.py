@@ -258,3 +258,46 @@ def test_files_give_the_answer_of_the_session(section, tmp_path):
     made.save(tmp_path / "run.json")
     again = compare(type(made).load(tmp_path / "run.json"), section)
     assert again.findings == compare(made, section).findings and again.code == REGRESSION
+
+
+def two_settings():
+    """An arm at one budget in the settings of two judges."""
+    by_psnr = cell(psnr=24.0, seed=1, judges=["psnr"])
+    return by_psnr, cell(psnr=22.0, seed=1, judges=["st_lpips"], chosen=())
+
+
+def test_settings_of_two_judges_are_two_entries(tmp_path):
+    promote(run(two_settings()), "first", tmp_path / "b.json")
+    section = load(tmp_path / "b.json")["cpu"]
+    assert list(section.entries) == [f"{NOISE_5} / by psnr", f"{NOISE_5} / by st_lpips"]
+    assert compare(run(two_settings()), section).code == HOLDS
+    by_psnr, by_lpips = two_settings()
+    values = by_lpips.measures["psnr"]
+    worse = replace(values, values=[value - 0.5 for value in values.values])
+    made = [by_psnr, replace(by_lpips, measures=by_lpips.measures | {"psnr": worse})]
+    result = compare(run(made), section)
+    assert list(found(result, "regression")) == [(f"{NOISE_5} / by st_lpips", "psnr")]
+
+
+def test_judges_that_agree_where_they_did_not_before_lose_no_entry(tmp_path):
+    promote(run(two_settings()), "first", tmp_path / "b.json")
+    section = load(tmp_path / "b.json")["cpu"]
+    both = replace(two_settings()[0], judges=["psnr", "st_lpips"])
+    result = compare(run([both]), section)
+    assert not result.of("missing") and not result.of("new")
+    assert {key for key, _ in found(result, "improved")} == {f"{NOISE_5} / by st_lpips"}, "24 dB, where it had 22"
+    promote(run([both]), "agree", tmp_path / "c.json")
+    section = load(tmp_path / "c.json")["cpu"]
+    assert list(section.entries) == [f"{NOISE_5} / by psnr"], "one setting, one entry"
+    result = compare(run(two_settings()), section)
+    assert result.code == HOLDS and list(found(result, "new")) == [(f"{NOISE_5} / by st_lpips", "")]
+
+
+def test_a_threshold_of_a_judged_setting_is_watched_too(tmp_path):
+    level = {"psnr": Measure("dB", True, "quality", [23.1] * 5 + [20.5] * 3)}
+    before = cell(measures=level, judges=["psnr"])
+    promote(run([before]), "first", tmp_path / "b.json")
+    lost = {"psnr": Measure("dB", True, "quality", [22.5] * 5 + [21.5] * 3)}
+    after = replace(before, measures=before.measures | lost)
+    result = compare(run([after]), load(tmp_path / "b.json")["cpu"])
+    assert (f"{NOISE_5} / by psnr", "psnr 23") in found(result, "regression")

@@ -29,7 +29,7 @@ def cell(arm: str, role: str, budget: int, value: float, seconds: float, **optio
     """A record whose items lie around ``value``."""
     axes = {name: options.pop(name) for name in ("architecture", "iterations", "t0") if name in options}
     spread = np.linspace(-1, 1, ITEMS)
-    repeats = {"suite": "restoration", "group": "inpaint", "chosen": budget in (0, 5)} | options
+    repeats = {"suite": "restoration", "group": "inpaint", "chosen": ["psnr"] if budget in (0, 5) else []} | options
     return Record(
         arm=arm, role=role, budget=budget, axes=axes, seconds={"diffusion": seconds}, items=["a", "b", "c", "d"],
         measures={"psnr": Measure("dB", True, "quality", (value + spread).tolist())}, **repeats,
@@ -70,7 +70,7 @@ def grid(**options: object) -> list[Record]:
 
 def run_of(made: list[Record]) -> Run:
     return Run(
-        title="title", settings={}, primary="psnr", thresholds={"psnr": [20.0]}, grid=[1, 5], comparator="noise",
+        title="title", settings={}, judges=["psnr"], thresholds={"psnr": [20.0]}, grid=[1, 5], comparator="noise",
         margin=0.5, stages=["dip", "diffusion"], machine={}, records=made,
     )  # fmt: skip
 

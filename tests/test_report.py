@@ -10,26 +10,71 @@ from planted import experiment, record, run
 
 from dipddpm.measure import statistics
 from dipddpm.measure.record import Measure, MeasureError, Run
-from dipddpm.report import contrast, figures
+from dipddpm.report import figures
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.leaderboard import frame
 from dipddpm.report.markdown import markdown, terminal, write
 from dipddpm.report.verdict import verdict
 
 
-def test_best_first_one_row_an_arm():
+def test_best_first_one_row_a_judge_and_arm():
     made = experiment(+2.0, +2.0)
     table = frame(made)
-    assert table["psnr"].is_monotonic_decreasing and table["rank"].tolist() == list(range(1, len(table) + 1))
-    assert table["arm"].is_unique
-    assert set(table["arm"]) == {r.arm for r in made.records}
+    for judge, better in (("psnr", -1), ("st_lpips", 1)):
+        rows = table[table["judge"] == judge]
+        assert (better * rows[judge]).is_monotonic_increasing and rows["rank"].is_monotonic_increasing
+        assert rows["rank"].iloc[0] == 1 and rows["rank"].iloc[-1] > 1
+        assert rows["arm"].is_unique and set(rows["arm"]) == {r.arm for r in made.records}
+    assert set(table["judge"]) == {"psnr", "st_lpips"}
+
+
+def test_ranks_within_noise_are_shared():
+    assert set(frame(experiment(0.0, 0.0, noise=20.0))["rank"]) == {1}
+    x, rng = np.arange(16.0), np.random.default_rng(0)
+    arms = [record(f"c{i}", "control", x + level + rng.normal(0, 0.1, 16)) for i, level in enumerate((0, 3, 3, -9))]
+    assert frame(run(arms)).set_index("arm")["rank"].to_dict() == {"c0": 3, "c1": 1, "c2": 1, "c3": 4}
 
 
 def test_a_metric_where_less_is_better_ranks_the_other_way():
     made = experiment(0.0, 0.0)
     for r in made.records:
         object.__setattr__(r.measures["psnr"], "higher_is_better", False)
-    assert frame(made)["psnr"].is_monotonic_increasing
+    table = frame(made)
+    assert table[table["judge"] == "psnr"]["psnr"].is_monotonic_increasing
+
+
+def test_each_judge_shows_the_setting_that_it_chose():
+    x = np.arange(16.0)
+    by_both = record("blur", "control", x, lpips=x)
+    arms = [
+        record("noise", "control", x + 2, lpips=x, judges=["psnr"], chosen=["psnr"], axes={"setting": "eta 0"}),
+        record("noise", "control", x + 1, lpips=x, judges=["st_lpips"], chosen=[], axes={"setting": "eta 1"}),
+        record("noise", "control", x - 1, lpips=x - 1, budget=20, judges=["st_lpips"], chosen=["st_lpips"],
+               axes={"setting": "eta 1"}),
+    ]  # fmt: skip
+    table = frame(made := run([by_both, *arms]))
+    shown = table[table["arm"] == "noise"].set_index("judge")
+    assert shown.loc["psnr", ["budget", "setting"]].tolist() == [5, "eta 0"]
+    assert shown.loc["st_lpips", ["budget", "setting"]].tolist() == [20, "eta 1"]
+    first, second = markdown(made, table).split("Chosen by ST-LPIPS:")
+    assert "eta 0" in first and "eta 1" not in first and "eta 1" in second
+
+
+def test_a_table_has_few_columns_and_short_rows():
+    made = experiment(+2.0, +2.0)
+    made.records[0] = replace(made.records[0], axes={"setting": "ddpm", "samples": 1})
+    at = next(i for i, r in enumerate(made.records) if r.arm == "blur")
+    changes = {"budget": 20, "axes": {"setting": "t0 25", "samples": 4}, "training_seconds": 60.0}
+    made.records[at] = replace(made.records[at], **changes)
+    text = markdown(made, frame(made))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert max(map(len, rows)) < 150
+    (blur,) = (
+        row for row in text.split("Chosen by ST-LPIPS:")[0].splitlines() if row.startswith("|") and "blur" in row
+    )
+    assert "| blur (learned) " in blur and "| 4 x 5 " in blur
+    assert "**dip net0 100**" in text and "| **dip net1" not in text, "the tested treatment is bold, and no other"
+    assert "**" not in terminal(made, frame(made)) and "| #" in rows[0]
 
 
 def test_rows_that_leak_stand_apart_and_carry_no_contrast():
@@ -55,15 +100,36 @@ def test_rows_that_leak_stand_apart_and_carry_no_contrast():
 def test_markdown_and_csv_show_the_same_numbers(tmp_path):
     made = experiment(+2.0, +2.0)
     md, csv = write(made, frame(made), tmp_path)
-    rows = [line.split("|") for line in md.read_text().splitlines() if line.startswith("|") and " dB" not in line][1:]
     table = pd.read_csv(csv)
-    assert len(rows) == len(table)
-    for cells, (_, row) in zip(rows, table.iterrows(), strict=True):
-        assert cells[2].strip() == row["arm"]
-        assert cells[3].strip() == f"{row['psnr']:.2f} [{row['psnr_low']:.2f}, {row['psnr_high']:.2f}]"
+    blocks = [b for b in md.read_text().split("\n\n") if b.startswith("| #")]
+    for judge, form, block in zip(("psnr", "st_lpips"), (".2f", ".4f"), blocks, strict=True):
+        rows, expected = block.splitlines()[2:], table[table["judge"] == judge]
+        assert len(rows) == len(expected)
+        for line, (_, row) in zip(rows, expected.iterrows(), strict=True):
+            cells = [cell.strip() for cell in line.split("|")]
+            assert cells[2].strip("*") == row["arm"]
+            assert cells[4] == f"{row[judge]:{form}} [{row[f'{judge}_low']:{form}}, {row[f'{judge}_high']:{form}}]"
     values = next(r for r in made.records if r.arm == table.iloc[0]["arm"]).measures["psnr"].values
     assert table.iloc[0]["psnr"] == pytest.approx(np.mean(values), rel=1e-15)  # full precision
     assert "dip net0 100" in terminal(made, frame(made))
+
+
+def test_intervals_of_a_table_hold_together_and_those_of_the_verdict_stand_for_themselves():
+    made = experiment(+1.0, 0.5)
+    comparisons = Comparisons(made)
+    table, found = frame(made, comparisons), verdict(comparisons, "task")
+    rows = table[table["judge"] == "psnr"].set_index("arm")
+    sample = next(s for s in comparisons.samples if s.record.arm == "blur")
+    alone = sample.interval("psnr")
+    assert rows.loc["blur", "psnr_low"] < alone.low and rows.loc["blur", "psnr_high"] > alone.high
+    tested = rows[rows["tested"]].iloc[0]
+    for name in ("control", "part"):
+        d = found.tested[0].contrasts[name].difference
+        shown = [tested[f"{name}_{part}"] for part in ("diff", "low", "high", "p")]
+        assert shown == pytest.approx([d.mean, d.low, d.high, d.p])
+    other = rows.loc["dip net1 100"]
+    assert not other["tested"] and other["control_high"] - other["control_low"] > d.high - d.low
+    assert ((rows["control_p"] < 0.05) == ((rows["control_low"] > 0) | (rows["control_high"] < 0))).all()
 
 
 def test_share_reached_counts_every_image():
@@ -71,7 +137,7 @@ def test_share_reached_counts_every_image():
     table = frame(run([record("noise", "control", x)]))
     assert table["psnr>=20 reached"].item() == 0.25
     assert pd.isna(table["psnr>=20 median"].item())
-    assert "not reached" in markdown(run([record("noise", "control", x)]), table)
+    assert "| 25 % " in markdown(run([record("noise", "control", x)]), table)
 
 
 def test_nothing_measured_says_so(tmp_path):
@@ -91,26 +157,27 @@ def test_bad_run_files_are_named(tmp_path):
         Run.load(file)
     experiment(0.0, 0.0, treatments=1).save(file)
     whole = json.loads(file.read_text())
-    lacking = [{name: value for name, value in whole.items() if name != gone} for gone in ("records", "primary")]
+    lacking = [{name: value for name, value in whole.items() if name != gone} for gone in ("records", "judges")]
     torn = [whole | {"records": [{"arm": "noise"}]}, whole | {"records": None}, whole | {"no such field": 1}]
     for text in ("not json", "[]", "{}", *map(json.dumps, [*lacking, *torn])):
         file.write_text(text)
         with pytest.raises(MeasureError, match=r"run\.json: not a run file"):
             Run.load(file)
     file.write_text('{"schema": 0}')
-    with pytest.raises(MeasureError, match=r"schema 0, this version reads 2"):
+    with pytest.raises(MeasureError, match=r"schema 0, this version reads 3"):
         Run.load(file)
 
 
 def test_a_cell_that_diverged_is_kept_and_loses_no_table(tmp_path):
     made = experiment(+1.0, 0.0)
-    made.records.append(record("blur", "control", [np.nan] * 16, budget=5, validation=-np.inf))
+    nan = [np.nan] * 16
+    made.records.append(record("blur", "control", nan, lpips=nan, budget=5, validation=-np.inf))
     kid = Measure("", False, "quality", [np.nan], interval=[np.nan, np.nan])
     made.records[-1] = replace(made.records[-1], measures={**made.records[-1].measures, "kid": kid})
     made.save(tmp_path / "run.json")
     assert "NaN" not in (tmp_path / "run.json").read_text()
     last = (loaded := Run.load(tmp_path / "run.json")).records[-1]
-    assert last.validation is None and np.isnan(last.measures["psnr"].values).all()
+    assert np.isnan(last.validation["psnr"]) and np.isnan(last.measures["psnr"].values).all()
     assert np.isnan(last.measures["kid"].interval).all()
     for each in (made, loaded):
         table = frame(each)
@@ -124,22 +191,14 @@ def test_a_run_that_is_not_whole_says_so():
     assert "**not the whole of the suites: interrupted**" in markdown(made, frame(made))
 
 
-def test_the_p_values_of_the_csv_are_those_of_the_verdict():
-    made = experiment(+1.0, 0.5)
-    table, found = frame(made), verdict(Comparisons(made), "task")
-    row = table[table["arm"] == found.best.record.arm].iloc[0]
-    assert found.adjusted == pytest.approx((row["control_p_holm"], row["part_p_holm"]))
+def test_one_report_computes_each_interval_once(monkeypatch, tmp_path):
+    made, counted, compute = experiment(+1.0, 0.5, n=32), [], statistics.inference
 
+    def counting(means, level=0.05, together=False, resamples=0):
+        counted.append((np.asarray(means).tobytes(), level, together))
+        return compute(means, level, together, resamples)
 
-def test_one_report_computes_each_bootstrap_once(monkeypatch, tmp_path):
-    made, counted, compute = experiment(+1.0, 0.5), [], statistics.mean_interval
-
-    def counting(values):
-        counted.append(np.asarray(values).tobytes())
-        return compute(values)
-
-    for module in (statistics, contrast):
-        monkeypatch.setattr(module, "mean_interval", counting)
+    monkeypatch.setattr(statistics, "inference", counting)
     monkeypatch.setattr(figures, "save", lambda figure, stem: stem)  # writing takes long
     comparisons = Comparisons(made)
     table = frame(made, comparisons)
@@ -154,7 +213,7 @@ def test_a_group_without_a_treatment_has_no_verdict():
         [record("noise", "control", np.arange(16.0)), record("dip a 10", "ablation", np.arange(16.0), family="a")]
     )
     for text in (markdown(made, frame(made)), terminal(made, frame(made))):
-        assert "erdict" not in text and "dip a 10" in text
+        assert "No verdict" not in text and "DIP start" not in text and "dip a 10" in text
 
 
 def test_every_arm_is_censored_at_the_largest_budget_of_the_grid():
@@ -177,7 +236,7 @@ def test_seconds_to_a_level_hold_the_dip_and_stand_where_half_reached():
     assert frame(made).set_index("arm").loc["noise", "nfe_equivalent"] == 20
     assert pd.isna(frame(run(arms)).iloc[0]["nfe_equivalent"]), "no comparator, no price"
     text = markdown(made, frame(made))
-    assert "median s to psnr 20 / 25 / noise-0.5" in text and "1.01 / not reached" in text
+    assert "| 62 %: 1 NFE, 1.01 s" in text and "| 0 %" in text
 
 
 def test_durations_stand_side_by_side():
@@ -192,7 +251,7 @@ def test_durations_stand_side_by_side():
     made = run([record("noise", "control", x), *arms])
     text = markdown(made, frame(made))
     (line,) = (line for line in text.splitlines() if line.startswith("| a "))
-    assert text.count("| 50") == 1 and "12.50 [" in line and line.count("→") == 2 and "27.50 [" in line
+    assert text.count("| 50") == 1 and "12.50 →" in line and line.count("→") == 2 and "27.50" in line
     common = {"family": "a", "dip": 2.0, "iterations": 200}
     stopped = record("dip a es-wmv", "treatment", x + 9, **common | {"iterations": 120}, axes={"stopping": "es-wmv"})
     averaged = record("dip a 200 ema", "treatment", x + 9, **common, axes={"output": "ema"})

@@ -11,13 +11,16 @@ from typing import Literal
 
 from dipddpm.measure.files import write_json
 
-SCHEMA = 2
+SCHEMA = 3
 Kind = Literal["quality", "timing", "structure"]
 RecordRole = Literal["treatment", "part", "control", "ablation", "bound", "stage", "population", "training"]
 # Run.selected of a session that still runs or was killed, and of one that was interrupted and had time to say so.
 UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
 # Records of these roles have no value per image that could be paired with the value of another arm.
 UNPAIRED: tuple[RecordRole, ...] = ("stage", "population", "training")
+
+# Fields of a record that a run file leaves out where they are empty.
+OPTIONAL = ("judges", "chosen", "validation", "edges", "clusters", "pace", "training_seconds")
 
 
 class MeasureError(ValueError):
@@ -68,17 +71,27 @@ class Record:
             ``axes["part"]`` says whether that run is ``plain``, ``treatment`` or ``control``.
         family: treatments and parts of one family share their first stage.
         budget: what is swept; its unit is named by the run.
-        chosen: at this budget the arm did best on the validation images, so that the leaderboard shows this record.
+        chosen: the judges by which this budget was the arm's best on the validation images, so that the leaderboard of
+            each of them shows this record.
+        judges: the metrics by whose validation scores this setting was chosen, in the order of the run's judges. An arm
+            at a budget has one record for each setting; where two judges chose the same one, a single record has both
+            names. Empty where no judge chose anything: every judge sees such a record.
         axes: every setting, by name.
         measures: by name.
-        seconds: wall-clock seconds per image, by stage; their sum is the total cost.
+        seconds: wall-clock seconds per image, by stage, as they were measured in this cell.
         units: steps per image, by stage; seconds divided by units is the price of one step.
+        pace: {stage: key}. Records that share stage and key do the same work in a step: comparisons charge each of them
+            the median price of such a step in the run, and not its own (:class:`dipddpm.report.costs.Paces`).
+        training_seconds: spent once, before this arm can run at all (what it learned from).
         repeat: which repeat of the experiment this is; repeats differ in their seed alone.
         memory: peak memory per stage: bytes added on top of what was allocated when the stage began.
-        validation: mean of the primary metric on the validation images, where the arm was tuned on them.
+        validation: {metric: mean over the validation images}; empty where it was not scored there.
         leak: ``none``, or what the arm saw that it must not see; a leaking record enters no contrast.
         seeds: what the random numbers derive from.
         items: one key per image, in the order of the values.
+        clusters: per image, in the same order, the name of what it was cut from. Values of one cluster
+            are not independent, so that clusters are what is resampled. Empty where each image is its own.
+        edges: what of the setting lies on the edge of the grid that it was chosen from, in words.
         origin: the module of the suite that recorded it; the plugin fills it in.
     """
 
@@ -93,18 +106,27 @@ class Record:
     units: Mapping[str, float] = field(default_factory=dict)
     memory: Mapping[str, int] = field(default_factory=dict)
     family: str | None = None
-    chosen: bool = False
-    validation: float | None = None
+    judges: Sequence[str] = ()
+    chosen: Sequence[str] = ()
+    validation: Mapping[str, float] = field(default_factory=dict)
+    edges: Sequence[str] = ()
+    pace: Mapping[str, str] = field(default_factory=dict)
+    training_seconds: float = 0.0
     repeat: int = 0
     leak: str = "none"
     seeds: Mapping[str, object] = field(default_factory=dict)
     items: Sequence[str] = ()
+    clusters: Sequence[str] = ()
     origin: str = ""
 
     @property
     def cost(self) -> float:
-        """Seconds per image, all stages."""
+        """Seconds per image that this cell took itself, all stages."""
         return sum(self.seconds.values())
+
+    def seen_by(self, judge: str) -> bool:
+        """Whether a judge sees this record: the setting is its own choice, or nobody's."""
+        return not self.judges or judge in self.judges
 
 
 @dataclass
@@ -114,7 +136,8 @@ class Run:
     Attributes:
         title: what was run, for headings.
         settings: profile, data set, seed and whatever else describes the run to a reader.
-        primary: the metric that ranks the arms and that contrasts are computed on.
+        judges: the metrics that verdicts are reached by. The first is the primary one, a distortion (PSNR); the second,
+            where there is one, judges perception.
         thresholds: {metric: levels}, for the budget that it takes to reach a level. The primary metric has one more
             level: ``margin`` worse than the comparator at the largest shared budget.
         grid: the budgets that all arms have; only these count for the budget to a threshold.
@@ -130,7 +153,7 @@ class Run:
 
     title: str
     settings: dict
-    primary: str
+    judges: list[str]
     thresholds: dict[str, list[float]]
     grid: list[int]
     comparator: str
@@ -144,6 +167,11 @@ class Run:
     selected: str = ""
 
     @property
+    def primary(self) -> str:
+        """The metric that tables and figures show where they show a single one."""
+        return self.judges[0]
+
+    @property
     def broken_off(self) -> bool:
         """The session did not come to its end, so that any record may be missing."""
         return self.selected in (UNFINISHED, INTERRUPTED)
@@ -151,12 +179,14 @@ class Run:
     def content(self) -> dict:
         """The run as JSON can hold it.
 
-        JSON has no NaN. A value that is not finite is written as null and read as NaN; a validation score that is not
-        finite is written as null and read as None.
+        JSON has no NaN. A value that is not finite is written as null and read as NaN.
         """
         text = asdict(self)
         for record in text["records"]:
-            record["validation"] = _or_null(record["validation"])
+            for name in [name for name in OPTIONAL if not record[name]]:
+                del record[name]
+            if "validation" in record:
+                record["validation"] = {name: _or_null(value) for name, value in record["validation"].items()}
             record["measures"] = {name: _written(measure) for name, measure in record["measures"].items()}
         return {"schema": SCHEMA} | text
 
@@ -175,10 +205,7 @@ class Run:
             text = json.loads(path.read_text(encoding="utf-8"))
             if (schema := text.pop("schema")) != SCHEMA:
                 raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")
-            records = [
-                Record(**r | {"measures": {name: read_measure(m) for name, m in r["measures"].items()}})
-                for r in text.pop("records")
-            ]
+            records = [_read_record(record) for record in text.pop("records")]
             return cls(**text, records=records)
         except FileNotFoundError as error:
             raise MeasureError(f"{path}: no such run file") from error
@@ -188,6 +215,12 @@ class Run:
             raise MeasureError(f"{path}: not a run file of dipddpm") from error
 
 
+def _read_record(text: dict) -> Record:
+    validation = {name: math.nan if score is None else score for name, score in text.get("validation", {}).items()}
+    measures = {name: read_measure(measure) for name, measure in text["measures"].items()}
+    return Record(**text | {"validation": validation, "measures": measures})
+
+
 def _written(measure: dict) -> dict:
     """A measure as JSON holds it: null for NaN, and without the optional fields that are empty."""
     measure |= {name: [*map(_or_null, measure[name])] for name in ("values", "interval")}
@@ -195,8 +228,8 @@ def _written(measure: dict) -> dict:
     return {name: value for name, value in measure.items() if value or name not in ("interval", "yardstick", "reruns")}
 
 
-def _or_null(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _or_null(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def read_measure(text: Mapping) -> Measure:

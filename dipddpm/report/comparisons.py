@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+
 from dipddpm.measure.record import Run
-from dipddpm.measure.statistics import holm
+from dipddpm.measure.statistics import Estimate, cluster_means, estimates, ranks
 from dipddpm.report.contrast import (
     Contrast,
     Sample,
     best_control,
     best_part,
+    best_validated,
     comparator_at_equal_budget,
     contrast,
+    paired,
     samples,
 )
 
+RIVALS = ("control", "part")  # of the two contrasts that a verdict rests on
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a judge holds the treatments of a group to.
+
+    Attributes:
+        judge: the metric.
+        treatment: the one that is best by the judge's scores on the validation images.
+        candidates: how many it is the best of.
+        contrasts: with its rivals, by their roles ``control`` and ``part``; None where none is as cheap.
+    """
+
+    judge: str
+    treatment: Sample
+    candidates: int
+    contrasts: Mapping[str, Contrast | None]
+
+
+@dataclass(frozen=True)
+class Board:
+    """The arms of a group at the budgets that one judge chose, best mean first, those with a leak apart.
+
+    Attributes:
+        rows: the samples.
+        values: their means, with intervals that hold for all rows of the table together.
+        ranks: one more than how many rows are better beyond noise.
+        contrasts: of the treatments, by the role of the rival (``control``, ``part``, ``comparator``), with intervals
+            and p-values that hold for all of them together. The two that the verdict tests stand for themselves.
+    """
+
+    judge: str
+    rows: Sequence[Sample]
+    values: Sequence[Estimate]
+    ranks: Sequence[int]
+    contrasts: Mapping[Sample, Mapping[str, Contrast | None]]
+
 
 class Comparisons:
-    """Samples, contrasts and adjusted p-values of one run.
+    """Samples, contrasts and intervals of one run.
 
     Each is computed when it is first asked for and then kept, because a report quotes the same numbers in several
     places and a bootstrap takes milliseconds. The run must not change while this object is in use.
@@ -32,9 +75,9 @@ class Comparisons:
     def __init__(self, run: Run):
         self.run = run
         self.samples = samples(run.records)
-        self.contrasts = cache(self._contrasts)
-        self.adjusted = cache(self._adjusted)
-        self._contrast = cache(lambda sample, rival: contrast(sample, rival, run.primary))
+        self.rivals = cache(self._rivals)
+        self.tested = cache(self._tested)
+        self.board = cache(self._board)
 
     def in_group(self, group: str) -> list[Sample]:
         """The samples of a group."""
@@ -45,37 +88,82 @@ class Comparisons:
         place = sample.record.suite, sample.record.group
         return [other for other in self.samples if (other.record.suite, other.record.group) == place]
 
-    def candidates(self, group: str) -> list[Sample]:
-        """The treatments that a verdict on a group may be about: at their chosen budget, without a leak, with a rival.
+    def chosen(self, group: str, judge: str) -> list[Sample]:
+        """The samples of a group at the budget and in the setting that a judge chose for their arm."""
+        return [s for s in self.in_group(group) if judge in s.record.chosen and judge in s.values]
 
-        A treatment has a rival if a control costs no more than it does.
-        """
-        return [
-            s for s in self.in_group(group)
-            if s.record.role == "treatment" and s.record.chosen and s.record.leak == "none"
-            and self.contrasts(s)["control"] is not None
-        ]  # fmt: skip
+    def candidates(self, group: str, judge: str) -> list[Sample]:
+        """The treatments that a judge may test: at its chosen budget, without a leak."""
+        return [s for s in self.chosen(group, judge) if s.record.role == "treatment" and s.record.leak == "none"]
 
-    def _contrasts(self, sample: Sample) -> Mapping[str, Contrast | None]:
-        """The contrasts of a treatment by the role of the rival: ``control``, ``part`` and ``comparator``."""
-        others, primary = self.competing_with(sample), self.run.primary
-        rivals = {
-            "control": best_control(sample, others, primary),
-            "part": best_part(sample, others, primary),
-            "comparator": comparator_at_equal_budget(sample, others, self.run.comparator),
+    def _rivals(self, sample: Sample, judge: str) -> Mapping[str, Sample | None]:
+        """The rivals of a treatment by role: ``control``, ``part`` and ``comparator``; None where there is none."""
+        others = self.competing_with(sample)
+        return {
+            "control": best_control(sample, others, judge),
+            "part": best_part(sample, others, judge),
+            "comparator": comparator_at_equal_budget(sample, others, self.run.comparator, judge),
         }
-        return {name: self._contrast(sample, rival) for name, rival in rivals.items()}
 
-    def _adjusted(self, group: str) -> Mapping[tuple[Sample, str], float]:
-        """Adjusted p-values (Holm) of the contrasts of all candidates of a group, by candidate and role of the rival.
+    def _tested(self, group: str, judge: str) -> Tested | None:
+        """The treatment that a judge tests, chosen on validation images, and its two contrasts; None without any."""
+        candidates = self.candidates(group, judge)
+        if (treatment := best_validated(candidates, judge)) is None:
+            return None
+        rivals = self.rivals(treatment, judge)
+        contrasts = {name: contrast(treatment, rivals[name], judge) for name in RIVALS}
+        return Tested(judge, treatment, len(candidates), contrasts)
 
-        The best of many candidates is judged by the standard of many: every contrast with a control or a part that a
-        verdict could have quoted belongs to the family.
-        """
-        family = {
-            (sample, name): found.p
-            for name in ("control", "part")
-            for sample in self.candidates(group)
-            if (found := self.contrasts(sample)[name]) is not None
-        }
-        return dict(zip(family, holm(list(family.values())), strict=True))
+    def _board(self, group: str, judge: str, leaking: bool = False) -> Board:
+        """The table of a judge: of the arms without a leak, or of those with one, which have no contrasts."""
+        rows = [s for s in self.chosen(group, judge) if (s.record.leak != "none") == leaking]
+        means = {s: s.mean(judge) for s in rows}
+        rows.sort(key=lambda s: (np.isnan(means[s]), -s.sign(judge) * means[s]))
+        vectors = [s.clusters(judge) for s in rows]
+        if not rows:
+            return Board(judge, [], [], [], {})
+        # Only arms that were measured on the same images can be told apart by pairs.
+        alike = [_images(s) == _images(rows[0]) for s in rows]
+        ranked = iter(ranks([v for v, same in zip(vectors, alike, strict=True) if same], rows[0].sign(judge) > 0))
+        places = [next(ranked) if same else i + 1 for i, same in enumerate(alike)]
+        return Board(judge, rows, _together(vectors, rows), places, {} if leaking else self._contrasts(group, judge))
+
+    def _contrasts(self, group: str, judge: str) -> dict[Sample, Mapping[str, Contrast | None]]:
+        tested = self.tested(group, judge)
+        made: dict[Sample, dict[str, Contrast | None]] = {}
+        others: list[tuple[Sample, str, Sample]] = []
+        vectors = []
+        for sample in self.candidates(group, judge):
+            rivals = self.rivals(sample, judge)
+            made[sample] = dict.fromkeys(rivals)
+            if tested and tested.treatment is sample:
+                made[sample] |= tested.contrasts
+                rivals = {name: rival for name, rival in rivals.items() if name not in tested.contrasts}
+            for name, rival in rivals.items():
+                if rival is not None and (pair := paired(sample, rival, judge)) is not None:
+                    others.append((sample, name, rival))
+                    vectors.append(cluster_means(pair[0] - pair[1], sample.record.clusters))
+        together = _together(vectors, [sample for sample, *_ in others])
+        for (sample, name, rival), difference in zip(others, together, strict=True):
+            made[sample][name] = Contrast(sample, rival, judge, difference)
+        return dict(made)
+
+
+def _images(sample: Sample) -> tuple[str, ...]:
+    return (*sample.record.items, *sample.record.clusters)
+
+
+def _together(vectors: Sequence[np.ndarray], samples: Sequence[Sample]) -> list[Estimate]:
+    """Simultaneous estimates of cluster means, one vector per sample.
+
+    Vectors over the same images share a distribution. Where there are several sets of images, each gets its share of
+    the 5 %.
+    """
+    bundles: dict[tuple, list[int]] = {}
+    for i, sample in enumerate(samples):
+        bundles.setdefault(_images(sample), []).append(i)
+    made: dict[int, Estimate] = {}
+    for members in bundles.values():
+        found = estimates([vectors[i] for i in members], together=True, share=len(members) / len(vectors))
+        made |= dict(zip(members, found, strict=True))
+    return [made[i] for i in range(len(vectors))]

@@ -1,7 +1,7 @@
-"""Contrasts: the paired difference of a treatment and one rival, image by image.
+"""Contrasts: the paired difference of a treatment and one rival by one judge, image by image.
 
 Which rivals a treatment has is fixed here, before anything runs: the best control and the best first stage alone, each
-at no more than the treatment's total cost, and the comparator at the same budget.
+at no more than the treatment's total cost, and the comparator at the same budget. No choice looks at the test images.
 """
 
 from __future__ import annotations
@@ -13,31 +13,54 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dipddpm.measure.record import UNPAIRED, Record
-from dipddpm.measure.statistics import Estimate, mean_interval, paired_difference, wilcoxon_p
+from dipddpm.measure.statistics import Estimate, cluster_means, detectable, mean_interval, paired_difference
+from dipddpm.report.costs import Paces
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One arm at one budget over all repeats.
+    """One arm at one budget in one setting, over all repeats.
 
     Attributes:
         record: that of the first repeat, for everything that repeats share.
         values: {metric: (repeats, images)}.
-        cost: seconds per image, all stages, mean over repeats.
+        seconds: {stage: seconds per image}, counted work times the run's pace of it, mean over repeats.
         repeats: which repeats these are, in the order of the values.
     """
 
     record: Record
     values: dict[str, np.ndarray]
-    cost: float
+    seconds: dict[str, float]
     repeats: tuple[int, ...]
     _intervals: dict[str, Estimate] = field(default_factory=dict, repr=False)
 
+    @property
+    def cost(self) -> float:
+        """Seconds per image, all stages."""
+        return sum(self.seconds.values())
+
+    def clusters(self, metric: str) -> np.ndarray:
+        """(C,) means over repeats and over the images of each photograph."""
+        return cluster_means(self.values[metric], self.record.clusters)
+
+    def mean(self, metric: str) -> float:
+        """The mean over photographs."""
+        return float(self.clusters(metric).mean())
+
     def interval(self, metric: str) -> Estimate:
-        """Mean of a metric over images and repeats, with its interval. The bootstrap runs once per metric."""
+        """The mean over photographs, with its interval. It is computed once per metric."""
         if metric not in self._intervals:
-            self._intervals[metric] = mean_interval(self.values[metric])
+            self._intervals[metric] = mean_interval(self.values[metric], self.record.clusters)
         return self._intervals[metric]
+
+    def sign(self, metric: str) -> int:
+        """1 where more of a metric is better, else -1."""
+        return 1 if self.record.measures[metric].higher_is_better else -1
+
+    def validated(self, judge: str) -> float:
+        """Score on the validation images, more is better; -infinity where there is none, as after divergence."""
+        score = self.record.validation.get(judge, math.nan)
+        return self.sign(judge) * score if math.isfinite(score) else -math.inf
 
     @property
     def on_duration_curve(self) -> bool:
@@ -51,16 +74,32 @@ class Sample:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The paired difference of a treatment and one rival on the primary metric.
+    """The paired difference of a sample and one rival by one judge.
 
     Attributes:
-        difference: treatment minus rival, in units of the metric.
-        p: two-sided p-value of the Wilcoxon signed-rank test, not adjusted.
+        difference: sample minus rival, in units of the judge, with the p-value that belongs to its interval.
     """
 
+    sample: Sample
     rival: Sample
+    judge: str
     difference: Estimate
-    p: float
+
+    @property
+    def effect(self) -> float:
+        """The difference, positive where the sample is better."""
+        return self.sample.sign(self.judge) * self.difference.mean
+
+    @property
+    def detectable(self) -> float:
+        """The effect that so many photographs show in 80 % of runs, by the spread of these differences."""
+        return detectable(self.difference.spread, self.difference.n)
+
+    @property
+    def images_to_repay(self) -> float:
+        """After how many images a rival that was trained has repaid its training; infinity where it never does."""
+        saved = self.sample.cost - self.rival.cost
+        return self.rival.record.training_seconds / saved if saved > 0 else math.inf
 
 
 def samples(records: Iterable[Record]) -> list[Sample]:
@@ -69,10 +108,13 @@ def samples(records: Iterable[Record]) -> list[Sample]:
     Raises:
         ValueError: repeats of one arm were measured on different images, or one repeat was recorded twice.
     """
+    every = list(records)
+    paces = Paces(every)
     together: dict[tuple, list[Record]] = {}
-    for record in records:
+    for record in every:
         if record.role not in UNPAIRED:
-            together.setdefault((record.suite, record.group, record.arm, record.budget), []).append(record)
+            key = (record.suite, record.group, record.arm, record.budget, *record.judges)
+            together.setdefault(key, []).append(record)
     made = []
     for members in together.values():
         first = members[0]
@@ -83,15 +125,28 @@ def samples(records: Iterable[Record]) -> list[Sample]:
         # Counts are left out: they have a single value and not one per image.
         metrics = [name for name, measure in first.measures.items() if measure.kind != "structure"]
         values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in metrics}
-        repeats = tuple(member.repeat for member in members)
-        made.append(Sample(first, values, float(np.mean([m.cost for m in members])), repeats))
+        charged = [paces.seconds(member) for member in members]
+        stages = dict.fromkeys(stage for seconds in charged for stage in seconds)
+        seconds = {stage: float(np.mean([s.get(stage, 0.0) for s in charged])) for stage in stages}
+        made.append(Sample(first, values, seconds, tuple(member.repeat for member in members)))
     return made
 
 
-def contrast(sample: Sample, rival: Sample | None, primary: str) -> Contrast | None:
+def contrast(sample: Sample, rival: Sample | None, judge: str) -> Contrast | None:
     """The contrast of a sample with a rival, over the repeats that both have.
 
     None without a rival, or where the two share no repeat: a repeat that failed for one of them counts for neither.
+
+    Raises:
+        ValueError: the two were measured on different images.
+    """
+    if (pair := paired(sample, rival, judge)) is None or rival is None:
+        return None
+    return Contrast(sample, rival, judge, paired_difference(*pair, sample.record.clusters))
+
+
+def paired(sample: Sample, rival: Sample | None, judge: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The (repeats, images) values of both over the repeats that both have; None where there are none.
 
     Raises:
         ValueError: the two were measured on different images.
@@ -102,51 +157,54 @@ def contrast(sample: Sample, rival: Sample | None, primary: str) -> Contrast | N
     shared = [repeat for repeat in sample.repeats if repeat in rival.repeats]
     if not shared:
         return None
-    a, b = (s.values[primary][[s.repeats.index(repeat) for repeat in shared]] for s in (sample, rival))
-    return Contrast(rival, paired_difference(a, b), wilcoxon_p(a, b))
+    a, b = (s.values[judge][[s.repeats.index(repeat) for repeat in shared]] for s in (sample, rival))
+    return a, b
 
 
-def best_control(sample: Sample, others: Sequence[Sample], primary: str) -> Sample | None:
-    """Of the controls that cost no more than the sample, the best one on the validation images; None without any.
+def best_control(sample: Sample, others: Sequence[Sample], judge: str) -> Sample | None:
+    """Of the controls that cost no more than the sample, the one that is best by the judge's validation scores.
 
-    The choice does not look at the test images. A rival chosen on them would be favoured by their noise.
+    Noise is one of them, at any budget and with any number of averaged samples, and so is a prior that was trained.
+    None without any.
     """
-    return best_validated([s for s in others if s.record.role == "control" and _affordable(sample, s)], primary)
+    return best_validated([s for s in _rivals(sample, others, judge) if s.record.role == "control"], judge)
 
 
-def best_part(sample: Sample, others: Sequence[Sample], primary: str) -> Sample | None:
-    """Of the first stages alone that cost no more than the sample, the best one on the validation images.
+def best_part(sample: Sample, others: Sequence[Sample], judge: str) -> Sample | None:
+    """Of the first stages alone that cost no more than the sample, the one that is best by the validation scores.
 
-    The first stage alone may spend all that the treatment spends, on any duration, stopping rule or output of the same
-    family. Where none has a validation score, as in older runs, it is the most expensive one. None without any.
+    It may be of any family, and spend all that the treatment spends, on any duration, stopping rule or output.
+    None without any.
     """
-    family = sample.record.family
-    parts = [s for s in others if s.record.role == "part" and s.record.family == family and _affordable(sample, s)]
-    return best_validated(parts, primary) or max(parts, key=lambda part: part.cost, default=None)
+    return best_validated([s for s in _rivals(sample, others, judge) if s.record.role == "part"], judge)
 
 
-def comparator_at_equal_budget(sample: Sample, others: Sequence[Sample], comparator: str) -> Sample | None:
+def comparator_at_equal_budget(
+    sample: Sample, others: Sequence[Sample], comparator: str, judge: str
+) -> Sample | None:  # fmt: skip
     """The comparator at the sample's own budget, whatever the first stage cost; None where it was not run."""
     for other in others:
-        same = other.record.arm == comparator and other.record.budget == sample.record.budget
-        if same and other.record.suite == sample.record.suite and other.record.leak == sample.record.leak == "none":
+        a, b = sample.record, other.record
+        same = b.arm == comparator and b.budget == a.budget and b.suite == a.suite and b.seen_by(judge)
+        if same and b.leak == a.leak == "none":
             return other
     return None
 
 
-def best_validated(candidates: Sequence[Sample], primary: str) -> Sample | None:
-    """The best one on the validation images; None where none has a finite score there, as after divergence."""
-    scored = [(v, s) for s in candidates if (v := s.record.validation) is not None and math.isfinite(v)]
-    if not scored:
-        return None
-    sign = 1 if candidates[0].record.measures[primary].higher_is_better else -1
-    return max(scored, key=lambda pair: sign * pair[0])[1]
+def best_validated(candidates: Sequence[Sample], judge: str) -> Sample | None:
+    """The best one by the judge's scores on the validation images; None where none has a finite score there."""
+    best = max(candidates, key=lambda s: s.validated(judge), default=None)
+    return best if best and math.isfinite(best.validated(judge)) else None
 
 
-def _affordable(sample: Sample, other: Sample) -> bool:
-    """Both answer the same question, neither has a leak, and the other one costs no more than the sample."""
-    a, b = sample.record, other.record
-    return (a.suite, a.group) == (b.suite, b.group) and a.leak == b.leak == "none" and other.cost <= sample.cost
+def _rivals(sample: Sample, others: Sequence[Sample], judge: str) -> list[Sample]:
+    """Those that the judge sees, answer the same question, have no leak, and cost no more than the sample."""
+    record = sample.record
+    return [
+        other for other in others
+        if (other.record.suite, other.record.group) == (record.suite, record.group)
+        and other.record.leak == record.leak == "none" and other.record.seen_by(judge) and other.cost <= sample.cost
+    ]  # fmt: skip
 
 
 def _check_same_images(a: Record, b: Record) -> None:

@@ -1,4 +1,4 @@
-"""The leaderboard as numbers: one row per arm, best first in each group, with all numbers that the tables print."""
+"""The leaderboard as numbers: one row per judge and arm, best first in each group, with all that the tables print."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import numpy as np
 import pandas as pd
 
 from dipddpm.measure.record import Run
-from dipddpm.measure.statistics import budget_to_reach, median_reached
+from dipddpm.measure.statistics import Estimate, budget_to_reach, median_reached
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.contrast import Contrast, Sample
 from dipddpm.report.verdict import exchange_rate
 
-CONTRASTS = {  # {contrast: its heading}
-    "control": "best cheap control at equal cost",
-    "part": "prior alone at equal cost",
-    "comparator": "noise at equal NFE",
-}
+CONTRASTS = ("control", "part", "comparator")
 
 
 def frame(run: Run, comparisons: Comparisons | None = None) -> pd.DataFrame:
-    """One row per arm, at the budget that was chosen for it. Rows with a leak are ranked apart, after the honest ones.
+    """One row per judge and arm, at the budget and in the setting that the judge chose for the arm.
+
+    Rows with a leak are ranked apart, after the honest ones. The interval of the judge's own metric holds for all rows
+    of its table together; those of other metrics hold for one row. ``tested`` marks the treatment that the verdict
+    rests on: its contrasts ``control`` and ``part`` have an interval and a p-value of their own, those of all other
+    treatments hold for all of them together.
 
     Args:
         comparisons: of the run, where they are needed elsewhere too: what was computed once is not computed again.
     """
     comparisons = comparisons or Comparisons(run)
-    chosen = [sample for sample in comparisons.samples if sample.record.chosen]
-    if not chosen:
-        return pd.DataFrame()
-    table = pd.DataFrame([_row(sample, comparisons) for sample in chosen])
-    for name in ("control", "part"):
-        table[f"{name}_p_holm"] = [
-            comparisons.adjusted(sample.record.group).get((sample, name), np.nan) for sample in chosen
-        ]
-    higher = comparisons.samples[0].record.measures[run.primary].higher_is_better
-    table["leaks"] = table["leak"] != "none"
-    order = {group: position for position, group in enumerate(dict.fromkeys(table["group"]))}
-    table["order"] = table["group"].map(order)
-    table = table.sort_values(["order", "leaks", run.primary], ascending=[True, True, not higher], kind="stable")
-    table.insert(1, "rank", table.groupby(["order", "leaks"]).cumcount() + 1)
-    return table.drop(columns=["leaks", "order"]).reset_index(drop=True)
+    rows = []
+    for group in dict.fromkeys(sample.record.group for sample in comparisons.samples):
+        for judge in run.judges:
+            tested = comparisons.tested(group, judge)
+            for leaking in (False, True):
+                board = comparisons.board(group, judge, leaking)
+                for sample, value, rank in zip(board.rows, board.values, board.ranks, strict=True):
+                    row = {"group": group, "judge": judge, "rank": rank} | _row(sample, judge, value, comparisons)
+                    row["tested"] = tested is not None and tested.treatment is sample
+                    contrasts = board.contrasts.get(sample, {})
+                    for name in CONTRASTS:
+                        row |= _contrast(name, contrasts.get(name))
+                    rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def levels(run: Run, metric: str, others: Sequence[Sample] = ()) -> dict[str, float]:
@@ -51,30 +51,29 @@ def levels(run: Run, metric: str, others: Sequence[Sample] = ()) -> dict[str, fl
     """
     named = {f"{level:g}": level for level in run.thresholds[metric]}
     if metric == run.primary:
-        grid = [s for s in others if s.record.arm == run.comparator and s.record.budget in run.grid]
+        mine = [s for s in others if s.record.arm == run.comparator and s.record.seen_by(metric)]
+        grid = [s for s in mine if s.record.budget in run.grid]
         best = max(grid, key=lambda s: s.record.budget, default=None)
-        sign = 1 if best is None or best.record.measures[metric].higher_is_better else -1
-        level = float(best.values[metric].mean()) - sign * run.margin if best else float("nan")
+        level = best.mean(metric) - best.sign(metric) * run.margin if best else float("nan")
         named[f"{run.comparator}-{run.margin:g}"] = level
     return named
 
 
-def _row(sample: Sample, comparisons: Comparisons) -> dict:
+def _row(sample: Sample, judge: str, value: Estimate, comparisons: Comparisons) -> dict:
     record, run = sample.record, comparisons.run
     others = comparisons.competing_with(sample)
     row: dict[str, object] = {
-        "group": record.group, "arm": record.arm, "role": record.role, "leak": record.leak, "budget": record.budget,
-        "n": len(record.items), "repeats": len(sample.values[run.primary]), "validation": record.validation,
-        "setting": record.axes.get("setting"),
+        "arm": record.arm, "role": record.role, "leak": record.leak, "budget": record.budget,
+        "samples": record.axes.get("samples", 1), "setting": record.axes.get("setting"),
+        "edges": "; ".join(record.edges), "n": len(record.items), "photographs": value.n,
+        "repeats": len(sample.repeats), "training_seconds": record.training_seconds,
     }  # fmt: skip
+    row |= {f"validation_{metric}": record.validation.get(metric) for metric in run.judges}
     for name in sample.values:
-        estimate = sample.interval(name)
+        estimate = value if name == judge else sample.interval(name)
         row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     row |= _cost(sample, others, run)
-    row |= _reached(sample, others, run)
-    contrasts = comparisons.contrasts(sample) if record.role == "treatment" else dict.fromkeys(CONTRASTS)
-    for name in CONTRASTS:
-        row |= _contrast(name, contrasts[name])
+    row |= _reached(sample, [s for s in others if s.record.seen_by(judge)], run)
     return row
 
 
@@ -82,14 +81,15 @@ def _cost(sample: Sample, others: Sequence[Sample], run: Run) -> dict:
     """Seconds, steps, rates and memory, in total and by stage."""
     record = sample.record
     row: dict[str, object] = {"seconds": sample.cost}
-    row |= {f"seconds_{stage}": record.seconds.get(stage, 0.0) for stage in run.stages}
+    row |= {f"seconds_{stage}": sample.seconds.get(stage, 0.0) for stage in run.stages}
+    row |= {f"measured_seconds_{stage}": record.seconds.get(stage, 0.0) for stage in run.stages}
     row |= {f"units_{stage}": record.units.get(stage, 0.0) for stage in run.stages}
     iterations = record.units.get(run.stages[0], 0.0)
     rho = exchange_rate(sample, others, run) if iterations else 0.0
     row["nfe_equivalent"] = None if rho is None else record.budget + rho * iterations
     row["images_per_second"] = 1 / sample.cost if sample.cost else None
     for stage in run.stages:
-        seconds = record.seconds.get(stage)
+        seconds = sample.seconds.get(stage)
         row[f"units_per_second_{stage}"] = record.units.get(stage, 0.0) / seconds if seconds else None
         row[f"peak_memory_bytes_{stage}"] = record.memory.get(stage)
     return row
@@ -120,9 +120,10 @@ def _reached(sample: Sample, others: Sequence[Sample], run: Run) -> dict:
 
 def _contrast(name: str, contrast: Contrast | None) -> dict:
     """The columns of one contrast; empty where there is none."""
-    columns = [name, *(f"{name}_{part}" for part in ("seconds", "diff", "low", "high", "p"))]
+    columns = [name, *(f"{name}_{part}" for part in ("seconds", "diff", "low", "high", "p", "detectable"))]
     if contrast is None:
         return dict.fromkeys(columns)
     d, rival = contrast.difference, contrast.rival
     named = f"{rival.record.arm}, {rival.record.budget} NFE" if rival.record.budget else rival.record.arm
-    return dict(zip(columns, (named, rival.cost, d.mean, d.low, d.high, contrast.p), strict=True))
+    numbers = (rival.cost, d.mean, d.low, d.high, d.p, contrast.detectable)
+    return dict(zip(columns, (named, *numbers), strict=True))

@@ -11,8 +11,10 @@ from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Run
 from dipddpm.report import populations, training_tables
 from dipddpm.report.comparisons import Comparisons
-from dipddpm.report.tables import brief_leaderboard, duration_table, leaderboard_table, stage_table
-from dipddpm.report.verdict import sentence, verdict
+from dipddpm.report.metric_names import metric_name
+from dipddpm.report.sentence import sentence
+from dipddpm.report.tables import duration_table, leaderboard_table, levels_table, stage_table
+from dipddpm.report.verdict import LEAST_CLUSTERS, verdict
 
 
 def write(
@@ -68,7 +70,8 @@ def terminal(run: Run, table: pd.DataFrame, comparisons: Comparisons | None = No
     parts = []
     for group in _groups(table):
         rows = table[table["group"] == group]
-        parts.append(f"{group}\n\n{brief_leaderboard(rows, run)}")
+        first = rows[rows["judge"] == run.primary]
+        parts.append(f"{group}\n\n{leaderboard_table(first, run, run.primary, 'simple')}")
         if _has_verdict(rows):
             parts.append(sentence(verdict(comparisons, group), run).replace("**", ""))
     return "\n\n".join([*parts, *generated, *trained])
@@ -93,14 +96,19 @@ def _group_section(comparisons: Comparisons, group: str, rows: pd.DataFrame) -> 
     if not honest.empty:
         if _has_verdict(rows):
             parts.append(sentence(verdict(comparisons, group), run))
-        parts.append(leaderboard_table(honest, run))
+        for judge in run.judges:
+            if not (mine := honest[honest["judge"] == judge]).empty:
+                parts += [f"Chosen by {metric_name(judge)}:", leaderboard_table(mine, run, judge)]
+        if not (first := honest[honest["judge"] == run.primary]).empty:
+            parts += [f"Images that reach a level of {metric_name(run.primary)}, and what it took the median one:"]
+            parts += [levels_table(first, run)]
         if durations := duration_table(comparisons, group):
-            parts += [f"{run.primary.upper()} by duration of the first stage, alone → with the second:", durations]
+            parts += [f"{metric_name(run.primary)} by duration of the first stage, alone → with the second:", durations]
     if not leaking.empty:
         parts += [
             "Rows that saw the photograph: what the same procedure makes of it. No claim rests on them, and another "
             "procedure may do better without.",
-            leaderboard_table(leaking, run),
+            leaderboard_table(leaking[leaking["judge"] == leaking["judge"].iloc[0]], run, leaking["judge"].iloc[0]),
         ]
     return parts
 
@@ -114,17 +122,22 @@ def _preamble(run: Run) -> str:
         lines.append(f"- **not the whole of the suites: {run.selected}**")
     if run.failed:
         lines.append(f"- **{run.failed} cells failed and are missing below**")
+    judges = " and ".join(metric_name(judge) for judge in run.judges)
     lines += [
-        "- One row per arm, at the budget and setting that did best on the validation images. NFE: network evaluations "
-        "per image; every budget is an independent run. Seconds per image: DIP fit and diffusion together, measured in "
-        "the run that gave the quality.",
-        "- Intervals: 95 %, BCa bootstrap over images (and repeats), paired for differences. *Best cheap control*: no "
-        "DIP, costs no more, best on the validation images. *Prior alone*: the same DIP without diffusion, of all "
-        "durations and outputs that cost no more the best on the validation images.",
-        "- Not reached is not dropped: medians are over all images, and stand only where at least half reached. "
-        "Seconds to a level: what the first budget that reached it cost, DIP fit included.",
+        f"- One table per judge ({judges}): one row per arm, at the budget and in the setting that did best by that "
+        "judge on the validation images. NFE: network evaluations per image, 5 x 30 is the mean of 5 samples of 30 "
+        "each; every budget is an independent run. Seconds per image: counted work (DIP iterations, evaluations) times "
+        "the run's median price of each, all stages.",
+        "- What is resampled is the photograph: means are over photographs, intervals are 95 % and, in a table, hold "
+        "for all of its rows together: Student's t below 30 photographs, a bootstrap from 30 on. Arms that noise may "
+        "have put in order share a rank: # is one more than how many arms are better beyond noise.",
+        "- **Bold**: the treatment that the verdict tests, the best on validation images. Its two rivals are the best "
+        "uses of no more than its cost, by the same scores. *Pays*: both are beaten under every judge, each at p < "
+        "0.05. *Does not pay*: under every judge one of them wins, at p < 0.025. *Pays in ... alone*: both are beaten "
+        f"under that judge, and neither wins under the other. Below {LEAST_CLUSTERS} photographs there is no verdict.",
+        "- Not reached is not dropped: the median is over all images, and stands only where at least half reached. "
+        "Its seconds: what the first budget that reached it cost, DIP fit included.",
         f"- *{run.comparator}-{run.margin:g}*: {run.margin:g} less than {run.comparator} reaches at the largest budget "
-        "that all arms have. Arms and settings are explained in bench/PROTOCOL.md.",
-        "- PSNR rewards blur. Perceptual distance over a population is not part of this table.",
+        "that all arms have. Arms, settings and the rule are explained in bench/PROTOCOL.md.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Tables of the report: the leaderboard, quality by duration of the first stage, and the times of stages."""
+"""Tables of the report: the leaderboard, steps to a level, quality by duration of the first stage, times of stages."""
 
 from __future__ import annotations
 
@@ -9,47 +9,46 @@ import pandas as pd
 
 from dipddpm.measure.record import Record, Run
 from dipddpm.report.comparisons import Comparisons
-from dipddpm.report.leaderboard import CONTRASTS, levels
+from dipddpm.report.leaderboard import levels
+from dipddpm.report.metric_names import metric_name
+from dipddpm.report.sentence import digits
 
 
-def leaderboard_table(table: pd.DataFrame, run: Run) -> str:
-    """Rows of the leaderboard as a table of Markdown; a contrast that no row has is left out."""
-    rows = []
-    for _, row in table.iterrows():
-        shown: dict[str, object] = {"#": row["rank"], "arm": row["arm"]}
-        for metric in run.thresholds:
-            shown[_heading(run, metric)] = _interval(row, metric, ".2f" if metric == run.primary else ".3f")
-        shown |= {"NFE": row["budget"], "s / image": f"{row['seconds']:.3f}", "setting": row["setting"] or ""}
-        for metric in run.thresholds:
-            names = list(levels(run, metric))
-            shown[f"% reaching {metric} {' / '.join(names)}"] = _reached(row, metric, names)
-        names = list(levels(run, run.primary))
-        shown[f"median NFE to {run.primary} {' / '.join(names)}"] = _median(row, run.primary, names)
-        seconds = _median(row, run.primary, names, "median seconds", ".3g")
-        shown[f"median s to {run.primary} {' / '.join(names)}"] = seconds
-        for name, heading in CONTRASTS.items():
-            shown[f"Δ {heading}"] = _difference(row, name)
-        rows.append(shown)
-    columns = pd.DataFrame(rows)
-    columns = columns.loc[:, [c for c in columns if c[0] != "Δ" or columns[c].any()]]
-    return columns.to_markdown(index=False, disable_numparse=True)
+def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = "pipe") -> str:
+    """Rows of one judge's leaderboard as a table. The treatment that the verdict tested is bold in Markdown.
 
-
-def brief_leaderboard(table: pd.DataFrame, run: Run) -> str:
-    """Rows of the leaderboard with the columns that fit into a terminal."""
-    rows = [row for _, row in table.iterrows()]
-    shown = pd.DataFrame(
-        {
-            "#": table["rank"].where(table["leak"] == "none", "leaks"),
-            "arm": table["arm"],
-            _heading(run, run.primary): [_interval(row, run.primary, ".2f") for row in rows],
-            "NFE": table["budget"],
-            "s/image": table["seconds"].map("{:.3f}".format),
-            "vs best cheap control": [_difference(row, "control") for row in rows],
-            "vs prior alone": [_difference(row, "part") for row in rows],
+    Args:
+        tablefmt: as ``tabulate`` names it.
+    """
+    made = []
+    for _, row in rows.iterrows():
+        name = row["arm"] + (" (learned)" if row["training_seconds"] else "")
+        shown: dict[str, object] = {
+            "#": row["rank"] if row["leak"] == "none" else "leaks",
+            "arm": f"**{name}**" if row["tested"] and tablefmt == "pipe" else name,
+            "NFE": _evaluations(row),
         }
-    )
-    return shown.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
+        for metric in (judge, *(other for other in run.judges if other != judge)):
+            if metric in row:
+                shown[_heading(run, metric)] = _value(row, run, metric, with_interval=metric == judge)
+        form = ".3f" if row["seconds"] >= 0.1 else ".2g"
+        shown |= {"s / image": f"{row['seconds']:{form}}", "setting": row["setting"] or ""}
+        made.append(shown)
+    return pd.DataFrame(made).to_markdown(index=False, disable_numparse=True, tablefmt=tablefmt)
+
+
+def levels_table(rows: pd.DataFrame, run: Run) -> str:
+    """What it took each arm to reach the levels of the primary metric: share of images, and median NFE and seconds."""
+    made, names = [], list(levels(run, run.primary))
+    for _, row in rows.iterrows():
+        shown = {"arm": row["arm"]}
+        for name in names:
+            reached = row[f"{run.primary}>={name} reached"]
+            budget, seconds = (row[f"{run.primary}>={name} {of}"] for of in ("median", "median seconds"))
+            median_of = "" if pd.isna(budget) else f": {budget:g} NFE, {seconds:.3g} s"
+            shown[name] = f"{100 * reached:.0f} %{median_of}"
+        made.append(shown)
+    return pd.DataFrame(made).to_markdown(index=False, disable_numparse=True)
 
 
 def duration_table(comparisons: Comparisons, group: str) -> str:
@@ -57,14 +56,13 @@ def duration_table(comparisons: Comparisons, group: str) -> str:
     run = comparisons.run
     first_stage = run.stages[0]
     cells: dict[str, dict[float, dict[str, str]]] = {}
-    for sample in comparisons.in_group(group):
+    for sample in comparisons.chosen(group, run.primary):
         record = sample.record
-        asked = record.role in ("treatment", "part") and record.chosen and sample.on_duration_curve
+        asked = record.role in ("treatment", "part") and sample.on_duration_curve
         if not asked or not record.units.get(first_stage):
             continue
-        estimate = sample.interval(run.primary)
         at = cells.setdefault(record.family or "", {}).setdefault(record.units[first_stage], {})
-        at[record.role] = f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+        at[record.role] = f"{sample.mean(run.primary):.2f}"
     lengths = sorted({length for family in cells.values() for length in family})
     if len(lengths) < 2:
         return ""
@@ -102,24 +100,20 @@ def stage_table(records: Sequence[Record], form: str = "pipe") -> str:
 
 
 def _heading(run: Run, metric: str) -> str:
+    measure = next((r.measures[metric] for r in run.records if metric in r.measures), None)
+    lower = measure is not None and not measure.higher_is_better
+    return " ".join([metric_name(metric), *([measure.unit] if measure and measure.unit else []), *["↓"] * lower])
+
+
+def _evaluations(row: Mapping) -> str:
+    """NFE per image; where the answer is a mean of samples, samples times the NFE of each."""
+    budget, samples = int(row["budget"]), int(row["samples"])
+    return f"{samples} x {budget // samples}" if samples > 1 else str(budget)
+
+
+def _value(row: Mapping, run: Run, metric: str, with_interval: bool) -> str:
     unit = next((r.measures[metric].unit for r in run.records if metric in r.measures), "")
-    return f"{metric.upper()} {unit}".strip()
-
-
-def _interval(row: Mapping, name: str, form: str) -> str:
-    return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
-
-
-def _difference(row: Mapping, name: str) -> str:
-    if pd.isna(row[f"{name}_diff"]):
-        return ""
-    return f"{row[f'{name}_diff']:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}] ({row[name]})"
-
-
-def _reached(row: Mapping, metric: str, names: Sequence[str]) -> str:
-    return " / ".join(f"{100 * row[f'{metric}>={name} reached']:.0f}" for name in names)
-
-
-def _median(row: Mapping, metric: str, names: Sequence[str], of: str = "median", form: str = "g") -> str:
-    medians = [row[f"{metric}>={name} {of}"] for name in names]
-    return " / ".join("not reached" if pd.isna(m) else f"{m:{form}}" for m in medians)
+    form = digits(unit)
+    text = f"{row[metric]:{form}}"
+    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+    return text + f" [{low:{form}}, {high:{form}}]" if with_interval and not pd.isna(low) else text

@@ -1,19 +1,25 @@
-"""The verdict on one group: does the treatment pay? Computed and worded from the data alone."""
+"""The verdict on one group: does the treatment pay? The rule is :func:`decide`; bench/PROTOCOL.md says why it is so.
+
+Each judge tests one treatment, the best by its own scores on the validation images, by two contrasts and no more: with
+the best control and with the best first stage alone, each the best use of what the treatment costs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from dipddpm.measure.record import Run
-from dipddpm.report.comparisons import Comparisons
+from dipddpm.measure.statistics import LEVEL, smallest_p
+from dipddpm.report.comparisons import RIVALS, Comparisons, Tested
 from dipddpm.report.contrast import Contrast, Sample
+from dipddpm.report.metric_names import metric_name
 
-Outcome = Literal["pays", "does not pay", "inconclusive"]
-LEVEL = 0.05
+PAYS, DOES_NOT_PAY, CANNOT_TELL = "pays", "does not pay", "cannot tell"
+TOO_FEW, TOO_SMALL = "too few photographs", "cannot tell: n too small"
+LEAST_CLUSTERS = 6  # below, there is the effect with its interval and no verdict
 
 
 @dataclass(frozen=True)
@@ -37,52 +43,83 @@ class Verdict:
     """Does the treatment pay, in one group?
 
     Attributes:
-        best: the treatment with the best mean.
-        tried: how many treatments it is the best of.
-        control, part: its contrasts with the best affordable control and with its first stage alone.
-        adjusted: their p-values, adjusted (Holm) for all contrasts of all treatments.
-        break_even: None where the comparator or the cost of a stage is missing.
+        outcome: ``pays``, ``does not pay``, ``pays in ... alone``, ``cannot tell``, ``cannot tell: n too small``, or
+            ``too few photographs``.
+        tested: what each judge held the treatments to; a judge without scores on validation images is missing.
+        n: number of photographs, the smallest of all contrasts.
+        break_even: by the primary judge; None where the comparator or the cost of a stage is missing.
     """
 
-    outcome: Outcome
-    best: Sample
-    tried: int
-    control: Contrast
-    part: Contrast | None
-    adjusted: tuple[float, float | None]
+    outcome: str
+    tested: tuple[Tested, ...]
+    n: int
     break_even: BreakEven | None
 
 
-def verdict(comparisons: Comparisons, group: str) -> Verdict | None:
-    """Judge the best treatment of a group; None where no treatment has a control that costs no more.
+def won(effects: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Where a treatment beats its rival: the effect favours it at p < 0.05. A NaN decides nothing."""
+    return (effects > 0) & (p < LEVEL)
 
-    It *pays* if it beats both the best affordable control and its own first stage alone, each at equal total cost. It
-    *does not pay* if either of them beats it. To beat means that the 95 % interval excludes 0 and that the adjusted
-    p-value is below 0.05. A treatment whose first stage alone was not run cannot pay.
+
+def lost(effects: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Where the rival wins: at p < 0.025, because either of two rivals could, so that each has half the level."""
+    return (effects < 0) & (p < LEVEL / len(RIVALS))
+
+
+def decide(effects: np.ndarray, p: np.ndarray, judges: Sequence[str]) -> np.ndarray:
+    """The outcomes of (...) experiments by their contrasts.
+
+    ``pays``: every contrast of every judge is won. All of them have to be, so that none needs an adjustment for the
+    others (an intersection-union test, Berger 1982). With a single judge it can only pay in that judge's eyes alone.
+    ``does not pay``: under each judge at least one contrast is lost. ``pays in ... alone``: both contrasts of one judge
+    are won, and none of the others is lost. Otherwise ``cannot tell``.
+
+    Args:
+        effects: (..., judges, rivals), positive where the treatment is better; NaN where there is no such rival.
+        p: the same shape, two-sided.
+        judges: what each judge is called.
     """
-    run, judged = comparisons.run, comparisons.candidates(group)
-    if not judged:
+    wins, loses = np.all(won(effects, p), axis=-1), np.any(lost(effects, p), axis=-1)
+    outcome = np.full(effects.shape[:-2], CANNOT_TELL, dtype=object)
+    for j, name in enumerate(judges):
+        outcome[np.asarray(wins)[..., j] & ~np.any(loses, axis=-1)] = f"pays in {name} alone"
+    outcome[np.all(loses, axis=-1)] = DOES_NOT_PAY
+    if len(judges) > 1:
+        outcome[np.all(wins, axis=-1)] = PAYS
+    return outcome
+
+
+def verdict(comparisons: Comparisons, group: str) -> Verdict | None:
+    """Judge a group; None where no judge has a treatment with a rival that costs no more."""
+    run = comparisons.run
+    found = {judge: comparisons.tested(group, judge) for judge in run.judges}
+    tested = [t for t in found.values() if t and any(t.contrasts.values())]
+    if not tested:
         return None
-    sign = 1 if judged[0].record.measures[run.primary].higher_is_better else -1
-    means = np.array([sign * s.values[run.primary].mean() for s in judged])
-    best = judged[int(np.where(np.isnan(means), -np.inf, means).argmax())]  # a treatment that diverged has mean NaN
-    contrasts, adjusted = comparisons.contrasts(best), comparisons.adjusted(group)
-    control, part = contrasts["control"], contrasts["part"]
-    assert control is not None  # candidates have one
-    p_control, p_part = adjusted[best, "control"], adjusted.get((best, "part"))
+    table = [[t.contrasts[name] if t else None for name in RIVALS] for t in found.values()]
+    n = min(c.difference.n for row in table for c in row if c)
+    if n < LEAST_CLUSTERS:
+        outcome = TOO_FEW
+    elif smallest_p(n) >= LEVEL / len(RIVALS):
+        outcome = TOO_SMALL
+    else:
+        effects = np.array([[c.effect if c else np.nan for c in row] for row in table])
+        p = np.array([[c.difference.p if c else np.nan for c in row] for row in table])
+        outcome = decide(effects, p, [judge_word(run, judge) for judge in run.judges]).item()
+    first = found[run.primary]
+    even = break_even(first.treatment, comparisons.in_group(group), run) if first else None
+    return Verdict(outcome, tuple(tested), n, even)
 
-    def winner(contrast: Contrast, p: float) -> int:
-        """1 if the treatment beats the rival, -1 if the rival beats it, 0 if neither is shown."""
-        d = contrast.difference
-        decided = (d.low > 0 or d.high < 0) and p < LEVEL
-        return 0 if not decided else 1 if sign * d.mean > 0 else -1
 
-    winners = [winner(control, p_control), winner(part, p_part) if part and p_part is not None else 0]
-    outcome: Outcome = (
-        "does not pay" if -1 in winners else "pays" if all(w == 1 for w in winners) else "inconclusive"
-    )  # fmt: skip
-    even = break_even(best, comparisons.in_group(group), run)
-    return Verdict(outcome, best, len(judged), control, part, (p_control, p_part), even)
+def judge_word(run: Run, judge: str) -> str:
+    """What a judge is called in a verdict: the primary one by its metric, the second one perception."""
+    return "perception" if judge in run.judges[1:2] else metric_name(judge)
+
+
+def standing(contrast: Contrast) -> str:
+    """Whether a contrast alone is ``won``, ``lost`` or ``undecided``."""
+    effect, p = np.array(contrast.effect), np.array(contrast.difference.p)
+    return "won" if won(effect, p) else "lost" if lost(effect, p) else "undecided"
 
 
 def break_even(sample: Sample, group: Sequence[Sample], run: Run) -> BreakEven | None:
@@ -91,9 +128,9 @@ def break_even(sample: Sample, group: Sequence[Sample], run: Run) -> BreakEven |
     rho = exchange_rate(sample, group, run)
     if rho is None:
         return None
-    sign = 1 if record.measures[run.primary].higher_is_better else -1
-    target = sign * sample.values[run.primary].mean()
-    enough = [s.record.budget for s in comparator if sign * s.values[run.primary].mean() >= target]
+    sign = sample.sign(run.primary)
+    target = sign * sample.mean(run.primary)
+    enough = [s.record.budget for s in comparator if sign * s.mean(run.primary) >= target]
     needed = enough[0] if enough else comparator[-1].record.budget
     return BreakEven(max(0.0, (needed - record.budget) / rho), rho, bool(enough))
 
@@ -107,54 +144,12 @@ def exchange_rate(sample: Sample, group: Sequence[Sample], run: Run) -> float | 
     if not comparator or not record.units.get(first):
         return None
     # The price of one second-stage step is steadiest where most of them were timed: at the largest budget.
-    longest = comparator[-1].record
-    return record.seconds[first] / record.units[first] / (longest.seconds[second] / longest.units[second])
+    longest = comparator[-1]
+    return sample.seconds[first] / record.units[first] / (longest.seconds[second] / longest.record.units[second])
 
 
 def _comparator(sample: Sample, group: Sequence[Sample], run: Run) -> list[Sample]:
-    """The comparator in the suite of a sample, by rising budget."""
-    mine = [s for s in group if s.record.arm == run.comparator and s.record.suite == sample.record.suite]
+    """The comparator in the suite of a sample as the primary judge sees it, by rising budget."""
+    place = run.comparator, sample.record.suite
+    mine = [s for s in group if (s.record.arm, s.record.suite) == place and s.record.seen_by(run.primary)]
     return sorted(mine, key=lambda s: s.record.budget)
-
-
-def sentence(found: Verdict | None, run: Run) -> str:
-    """The verdict as a paragraph of Markdown."""
-    if found is None:
-        return "**No verdict**: no treatment was run together with a control that is as cheap."
-    parts = [_difference(found, found.control, found.adjusted[0], "the best cheap control", run)]
-    if found.part and found.adjusted[1] is not None:
-        parts.append(_difference(found, found.part, found.adjusted[1], "its prior alone", run))
-    else:
-        parts.append("its prior alone was not run, so that nothing says what the diffusion adds to it")
-    record = found.best.record
-    claim = f"is {found.outcome}" if found.outcome == "inconclusive" else found.outcome
-    several = "s" if found.tried > 1 else ""
-    text = (
-        f"**The DIP start {claim}.** Best of {found.tried} DIP setting{several}: {record.arm} with {record.budget} "
-        f"NFE, {found.best.cost:.3f} s per image. "
-        + "; ".join(parts)
-        + f". n = {found.control.difference.n} images, p adjusted (Holm) for every setting tried."
-    )
-    if (even := found.break_even) is not None:
-        text += f" One DIP iteration costs {even.rho:.2f} NFE, so that "
-        text += (
-            f"noise is the cheaper way to this mean than any DIP of more than {even.iterations:.0f} iterations."
-            if even.reached
-            else f"the budgets run for noise buy {even.iterations:.0f} iterations; noise does not get there with them."
-        )
-    if found.outcome == "pays":
-        text += (
-            f" This is a win in {run.primary.upper()} alone: how natural the images look was not judged in this table."
-        )
-    return text
-
-
-def _difference(found: Verdict, contrast: Contrast, p: float, rival: str, run: Run) -> str:
-    """One contrast in words: difference, interval, p-value and rival."""
-    d, record = contrast.difference, contrast.rival.record
-    unit = found.best.record.measures[run.primary].unit
-    budget = f" with {record.budget} NFE" if record.budget else ""
-    return (
-        f"{d.mean:+.2f} {unit} [{d.low:+.2f}, {d.high:+.2f}] (p = {p:.2g}) against {rival} at equal total cost, "
-        f"{record.arm}{budget}"
-    )

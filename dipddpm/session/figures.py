@@ -70,7 +70,7 @@ class Figures:
             comparisons: gives those of the run; called where charts are drawn.
         """
         drawn = [asdict(record) for record in run.records if record.role != "stage" or record.suite == GROWTH]
-        key = digest([source_digest(["dipddpm.report.figures"]), drawn])
+        key = digest([source_digest(["dipddpm.report.figures"]), run.judges, drawn])
         self.add(CHARTS, key, lambda: _draw(comparisons(), self.folder))
 
     def tidy(self) -> None:

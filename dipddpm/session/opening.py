@@ -86,7 +86,7 @@ def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> R
             "seeds": ", ".join(str(experiments.seed) for experiments in opened),
             "device": str(first.device),
         },
-        primary="psnr",
+        judges=["psnr"],
         thresholds=THRESHOLDS,
         grid=list(axes.budgets),
         comparator=COMPARATOR,

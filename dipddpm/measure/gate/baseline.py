@@ -15,7 +15,8 @@ from dipddpm.measure.files import readable_json, write_text
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.record import Measure, MeasureError, Record, Run, read_measure
 
-FORMAT = 2
+FORMAT = 3
+BY = "by "  # how the part of a key begins that names the judge
 
 
 class NoBaseline(MeasureError):
@@ -53,7 +54,8 @@ class Section:
         origins: {module of a suite: hash of its code}.
         thresholds, grid: as in the run; they tell which thresholds a later run no longer reaches.
         tolerances, floor: as :class:`Tolerances` reads them.
-        entries: by key: suite / group / arm / budget / repeat, and for stages their axes.
+        entries: by key: suite / group / arm / budget / repeat, then by which judge the setting was chosen, and for
+            stages their axes.
 
     Two entries are compared only if settings, config, code of the suite, images and seeds agree. These are kept one by
     one and not as a single hash, so that a message can name what differs. The code under test, the machine and the
@@ -85,12 +87,28 @@ def gated(measure: Measure) -> bool:
     return measure.kind != "timing" or bool(measure.yardstick)
 
 
-def key_of(record: Record) -> str:
-    """The name of a record's entry."""
+def key_of(record: Record, judge: str = "") -> str:
+    """The name of a record's entry.
+
+    Args:
+        judge: which of those that chose this setting; the first of them by default. Where two judges chose the same
+            one, it has one entry under the name of the first, and :func:`shared_keys` finds it under that of the other.
+    """
     parts = [record.suite, record.group, record.arm, str(record.budget), str(record.repeat)]
     if record.role == "stage" and record.axes:
         parts.append(", ".join(f"{name}={value}" for name, value in record.axes.items()))
+    if record.judges:
+        parts.append(f"{BY}{judge or record.judges[0]}")
     return " / ".join(parts)
+
+
+def shared_keys(run: Run) -> dict[str, str]:
+    """{key by a further judge: key of the entry}, of records whose setting several judges chose.
+
+    Two judges may agree on one machine and differ on another, where the validation scores of two settings are equal up
+    to rounding. An entry by the second judge is then held against the one that both chose.
+    """
+    return {key_of(record, judge): key_of(record) for record in run.records for judge in record.judges[1:]}
 
 
 def entries_of(run: Run) -> dict[str, BaselineEntry]:

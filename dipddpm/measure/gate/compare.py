@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from dipddpm.measure.content import digest
-from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, gated
+from dipddpm.measure.gate.baseline import BY, BaselineEntry, Section, entries_of, gated, shared_keys
 from dipddpm.measure.gate.outcomes import Comparison, Finding, Outcome
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.instruments.paired_timing import LEAST_PAIRS, judge
@@ -29,7 +29,7 @@ def compare(run: Run, section: Section, *, device: str = "cpu", dedicated: bool 
     tolerances = Tolerances.read(section.tolerances, section.floor)
     raw = sum(not gated(measure) for record in run.records for measure in record.measures.values())
     made = Comparison(device, same, raw)
-    now, other = entries_of(run), settings_that_differ(run, section)
+    now, other, shared = entries_of(run), settings_that_differ(run, section), shared_keys(run)
     gone = [] if run.selected or other else [origin for origin in section.origins if origin not in run.origins]
     for origin in gone:
         held = sum(entry.origin == origin for entry in section.entries.values())
@@ -39,7 +39,7 @@ def compare(run: Run, section: Section, *, device: str = "cpu", dedicated: bool 
     for key, before in section.entries.items():
         if before.origin in gone:
             continue
-        entry = now.get(key)
+        entry = now.get(key) or now.get(shared.get(key, ""))
         if other:
             made.findings.append(Finding("incomparable", key, "", other))
         elif entry is None and run.selected and not run.broken_off:
@@ -152,10 +152,10 @@ def _unreached(
     families: dict[tuple[str, ...], dict[int, str]] = {}
     for key, entry in section.entries.items():
         parts = key.split(" / ")
-        if len(parts) != 5 or key not in now or int(parts[3]) not in section.grid:
+        if any(not part.startswith(BY) for part in parts[5:]) or key not in now or int(parts[3]) not in section.grid:
             continue  # it is a stage, or was not run, or has a budget that not all arms run at
         if now[key].items == entry.items and (where != "other" or entry.n >= LEAST_IMAGES):
-            families.setdefault((*parts[:3], parts[4]), {})[int(parts[3])] = key
+            families.setdefault((*parts[:3], *parts[4:]), {})[int(parts[3])] = key
     for budgets in families.values():
         last = budgets[max(budgets)]
         for metric, levels in section.thresholds.items():

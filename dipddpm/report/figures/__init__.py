@@ -13,11 +13,12 @@ from dipddpm.report.figures import (
     against_duration,
     against_seconds,
     growth,
+    perception_distortion,
     t0_by_budget,
     training_curves,
 )
-from dipddpm.report.figures.against_seconds import pareto_front
 from dipddpm.report.figures.canvas import save, style
+from dipddpm.report.figures.front import pareto_front
 from dipddpm.report.figures.pictures import picture_grid
 from dipddpm.report.file_names import file_name
 from dipddpm.report.growth import SUITE as GROWTH
@@ -26,6 +27,7 @@ from dipddpm.report.training_curves import CURVES, curves
 
 __all__ = ["draw", "pareto_front", "picture_grid"]
 
+PLANE = "perception-distortion"
 CHARTS = {  # {name of the file: (suite whose samples it shows, function that draws it)}
     "quality-against-nfe": ("restoration", against_budget.chart),
     "quality-against-seconds": ("restoration", against_seconds.chart),
@@ -44,8 +46,9 @@ def draw(run: Run, folder: Path, comparisons: Comparisons | None = None) -> list
         the paths of the PNG files.
     """
     comparisons = comparisons or Comparisons(run)
-    every = [s for s in comparisons.samples if run.primary in s.values]
-    every = [s for s in every if np.isfinite(s.values[run.primary]).all()]  # an arm that diverged cannot be drawn
+    drawable = [s for s in comparisons.samples if run.primary in s.values]
+    drawable = [s for s in drawable if np.isfinite(s.values[run.primary]).all()]  # an arm that diverged cannot be drawn
+    every = [s for s in drawable if s.record.seen_by(run.primary)]
     made = []
     with style():
         for group in dict.fromkeys(sample.record.group for sample in every):
@@ -54,6 +57,10 @@ def draw(run: Run, folder: Path, comparisons: Comparisons | None = None) -> list
                 figure = chart(asked, run.primary) if asked else None
                 if figure:
                     made.append(save(figure, folder / f"{name}-{file_name(group)}"))
+            if len(run.judges) > 1:
+                asked = [s for s in drawable if (s.record.group, s.record.suite) == (group, "restoration")]
+                if plane := perception_distortion.chart(asked, *run.judges[:2]):
+                    made.append(save(plane, folder / f"{PLANE}-{file_name(group)}"))
         for group, points in curves(run).items():
             figure = training_curves.chart(group, points, run.primary)
             made.append(save(figure, folder / f"{file_name(group)}-{CURVES}"))

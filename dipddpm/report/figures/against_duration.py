@@ -40,7 +40,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     and without priors alone.
     """
     samples = [s for s in samples if s.on_duration_curve]
-    panels = _panels(samples)
+    panels = _panels(samples, primary)
     if not panels:
         return None
     shown = [s for members in panels.values() for s in members]
@@ -62,7 +62,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
                     estimates += intervals(axes, own, primary, _look(i), (i, len(bases)), room=12)
         row[0].set_ylabel(unit_label(samples, primary))
     handles: list[Artist] = [Line2D([], [], label=words(base), **_look(i)) for i, base in enumerate(bases)]
-    controls = [s for s in samples if s.record.role == "control" and s.record.chosen]
+    controls = [s for s in samples if s.record.role == "control" and primary in s.record.chosen]
     if controls:
         control = best_validated(controls, primary) or best(controls, primary)
         handles.append(_band(grid, control, primary))
@@ -75,12 +75,12 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     return figure
 
 
-def _panels(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+def _panels(samples: Sequence[Sample], primary: str) -> dict[str, list[Sample]]:
     """What each panel shows, by its title. An untrained prior is the treatment of duration 0."""
-    treatments = [s for s in samples if s.record.role == "treatment" and s.record.chosen and architecture(s)]
+    treatments = [s for s in samples if s.record.role == "treatment" and primary in s.record.chosen and architecture(s)]
     untrained = [
         s for s in samples
-        if s.record.role == "ablation" and s.record.chosen and architecture(s) and not iterations(s)
+        if s.record.role == "ablation" and primary in s.record.chosen and architecture(s) and not iterations(s)
     ]  # fmt: skip
     parts = [s for s in samples if s.record.role == "part" and architecture(s)]
     panels = {"prior alone": parts, "prior + diffusion": treatments + untrained if treatments else []}

@@ -10,50 +10,10 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from dipddpm.report.contrast import Sample
-from dipddpm.report.figures.canvas import (
-    COLD,
-    DPI,
-    GREY,
-    WARM,
-    headline,
-    legend_right,
-    mean,
-    sheet,
-    ticks,
-    unit_label,
-    words,
-)
-
-ROLES = {  # {role: (label, colour, marker)}, in the order in which they are drawn
-    "bound": ("bound, saw the target", GREY, "x"),
-    "ablation": ("ablation", WARM[2], "v"),
-    "part": ("prior alone", WARM[1], "^"),
-    "treatment": ("treatment", WARM[0], "o"),
-    "control": ("control", COLD[0], "s"),
-}
-
-
-def pareto_front(costs: Sequence[float], values: Sequence[float], higher_is_better: bool = True) -> list[int]:
-    """The points that no other point beats. One beats another if it is no dearer and no worse, and not equal to it.
-
-    Of equal points the first is kept.
-
-    Args:
-        costs: (n,), lower is better.
-        values: (n,).
-
-    Returns:
-        Indices into the points, by rising cost.
-    """
-    sign = 1 if higher_is_better else -1
-    front: list[int] = []
-    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -sign * values[i])):
-        if not front or sign * values[i] > sign * values[front[-1]]:
-            front.append(i)
-    return front
+from dipddpm.report.figures.canvas import headline, legend_right, mean, sheet, ticks, unit_label
+from dipddpm.report.figures.front import ROLES, entry, line, number_members, pareto_front
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
@@ -90,31 +50,15 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     axes.set_ylim(min(values) - below * span, max(values) + above * span)
     listed: list[Artist] = []
     if front:
-        _line(axes, [points[i] for i in front], dearest)
+        line(axes, [points[i] for i in front], dearest)
         for number, run in enumerate(runs, 1):
-            listed.append(_entry(number, [samples[front[k]] for k in run]))
+            listed.append(entry(number, [samples[front[k]] for k in run]))
     legend_right(figure, {"role": roles[::-1], "Pareto front": listed})
     _ticks(axes)
     if front:
         leaking = [point for i, point in enumerate(points) if i not in honest]
-        _number(axes, [points[i] for i in front], [run[len(run) // 2] for run in runs], leaking, upwards=higher)
+        number_members(axes, [points[i] for i in front], [run[len(run) // 2] for run in runs], leaking, upwards=higher)
     return figure
-
-
-def _line(axes: Axes, front: Sequence[tuple], right: float) -> None:
-    """Draw the front as steps up to the right end of the axis, its members as circles."""
-    x, y = np.array(front).T
-    axes.step([*x, right], [*y, y[-1]], where="post", color="black", linewidth=0.9, zorder=1.5)
-    axes.plot(x, y, "o", markersize=8, markerfacecolor="none", color="black")
-
-
-def _entry(number: int, members: Sequence[Sample]) -> Artist:
-    """The entry of the legend for an arm on the front, with its budgets there."""
-    first = members[0].record
-    _, color, marker = ROLES[first.role]
-    budgets = ", ".join(str(s.record.budget) for s in members if s.record.budget)
-    label = f"{number}  {words(first.arm)}" + (f" at {budgets} NFE" if budgets else "")
-    return Line2D([], [], color=color, marker=marker, linestyle="none", label=label)
 
 
 def _scale(axes: Axes, samples: Sequence[Sample]) -> float:
@@ -141,34 +85,3 @@ def _ticks(axes: Axes) -> None:
     decades = [10.0**k for k in range(math.floor(math.log10(free)), math.ceil(math.log10(high)) + 1)]
     wanted = [*decades, *(3 * decade for decade in decades)]
     ticks([axes], [0.0] * bool(low < 0) + [t for t in wanted if free * (1 - 1e-9) <= t <= high])
-
-
-def _number(axes: Axes, front: Sequence[tuple], at: Sequence[int], others: Sequence[tuple], upwards: bool) -> None:
-    """Write 1, 2, ... beside the members ``at`` of a front, on its empty side.
-
-    Each number takes the nearest place inside the axes where it overlaps neither the front, nor ``others``, nor another
-    number.
-    """
-    sign = np.array([1, 1 if upwards else -1])
-
-    def place(points: Sequence[tuple]) -> np.ndarray:
-        """Positions in typographic points, flipped so that the empty side of the front lies upwards."""
-        return axes.transData.transform(np.reshape(points, (-1, 2))) * sign * 72 / DPI
-
-    members = place(front)
-    left, right = np.array(axes.get_window_extent().intervalx) * 72 / DPI
-    taken = [(point, 3.0) for point in place(others)]
-    for number, i in enumerate(at, 1):
-        half = 1.5 + 2.6 * len(str(number))
-        for distance, angle in ((d, math.radians(a)) for d in range(10, 300) for a in (120, 90, 150, 70, 175)):
-            centre = members[i] + distance * np.array([math.cos(angle), math.sin(angle)])
-            level = members[members[:, 0] < centre[0] + half + 4, 1].max(initial=-math.inf)
-            hit = any((np.abs(centre - other) < (half + room, 9)).all() for other, room in taken)
-            if centre[1] > level + 8 and left + half < centre[0] < right - half and not hit:
-                break
-        taken.append((centre, half))
-        axes.annotate(
-            str(number), front[i], tuple((centre - members[i]) * sign), textcoords="offset points",
-            ha="center", va="center", fontsize=8,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4, "color": GREY},
-        ).set_in_layout(False)  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from matplotlib.transforms import ScaledTranslation
 from dipddpm.measure.files import write_atomically
 from dipddpm.measure.statistics import Estimate
 from dipddpm.report.contrast import Sample
+from dipddpm.report.metric_names import metric_name
 
 DPI, WIDTH = 150, 7.0
 # Okabe and Ito (2008): colours that colour-blind readers can tell apart. Warm ones are for treatments, cold for
@@ -84,14 +86,14 @@ def headline(samples: Sequence[Sample], primary: str) -> str:
     """The beginning of a title: the group, the number of images, and the metric."""
     first, leaks = samples[0], all(s.record.leak != "none" for s in samples)
     group = words(first.record.group) + (" (saw the target)" if leaks else "")
-    return f"{group}, n = {first.values[primary].shape[1]}: mean {words(primary).upper()}"
+    return f"{group}, n = {first.values[primary].shape[1]}: mean {metric_name(primary)}"
 
 
 def unit_label(samples: Sequence[Sample], primary: str) -> str:
     """Label of an axis that shows the metric."""
     measure = samples[0].record.measures[primary]
     unit = f" ({measure.unit})" if measure.unit else ""
-    return words(primary).upper() + unit + ("" if measure.higher_is_better else ", lower is better")
+    return metric_name(primary) + unit + ("" if measure.higher_is_better else ", lower is better")
 
 
 def name_at(sample: Sample) -> str:
@@ -100,15 +102,15 @@ def name_at(sample: Sample) -> str:
 
 
 def mean(sample: Sample, primary: str) -> float:
-    """Mean over images and repeats."""
-    return float(sample.values[primary].mean())
+    """Mean over photographs and repeats."""
+    return sample.mean(primary)
 
 
 def best(samples: Iterable[Sample], primary: str) -> Sample:
     """The sample with the best mean, among those at a chosen budget if there are any."""
     listed = list(samples)
     sign = 1 if listed[0].record.measures[primary].higher_is_better else -1
-    return max([s for s in listed if s.record.chosen] or listed, key=lambda s: sign * mean(s, primary))
+    return max([s for s in listed if primary in s.record.chosen] or listed, key=lambda s: sign * mean(s, primary))
 
 
 def architecture(sample: Sample) -> str:
@@ -140,15 +142,16 @@ def intervals(
     aside = (index - (count - 1) / 2) * min(2.5, room / count) / 72
     assert isinstance(axes.figure, Figure)
     shifted = axes.transData + ScaledTranslation(aside, 0, axes.figure.dpi_scale_trans)
-    errors = [[e.mean - e.low for e in estimates], [e.high - e.mean for e in estimates]]
+    errors = np.nan_to_num([[e.mean - e.low for e in estimates], [e.high - e.mean for e in estimates]], posinf=0)
     means = [e.mean for e in estimates]
     axes.errorbar(list(points), means, errors, transform=shifted, elinewidth=0.8, capsize=0, **look)
     return estimates
 
 
 def limits(axes: Axes, estimates: Sequence[Estimate]) -> None:
-    """Scale the y axis so that every interval fits."""
-    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+    """Scale the y axis so that every interval fits; the mean alone of one that has no interval."""
+    ends = np.array([(e.low, e.mean, e.high) for e in estimates])
+    low, high = ends[np.isfinite(ends)].min(), ends[np.isfinite(ends)].max()
     margin = 0.04 * (high - low) or 0.5
     axes.set_ylim(low - margin, high + margin)
 

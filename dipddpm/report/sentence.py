@@ -1,0 +1,111 @@
+"""A verdict in plain words, as Markdown. Every number comes from the contrasts that the verdict was reached by."""
+
+from __future__ import annotations
+
+import math
+
+from dipddpm.measure.record import Run
+from dipddpm.measure.statistics import LEVEL
+from dipddpm.report.comparisons import Tested
+from dipddpm.report.contrast import Contrast, Sample
+from dipddpm.report.metric_names import metric_name
+from dipddpm.report.verdict import CANNOT_TELL, LEAST_CLUSTERS, TOO_FEW, TOO_SMALL, Verdict, standing
+
+CLAIMS = {
+    TOO_FEW: "**No verdict: too few photographs, {n} of the {least} that it takes.**",
+    TOO_SMALL: "**Cannot tell: n too small.** No p-value of {n} photographs could be small enough.",
+    CANNOT_TELL: "**Whether the DIP start pays, this run cannot tell.**",
+}
+RIVAL_WORDS = {
+    "control": "the best control that costs no more",
+    "part": "the best DIP alone that costs no more",
+}
+NO_VERDICT = "**No verdict**: no treatment was run together with a rival that is as cheap."
+
+
+def sentence(found: Verdict | None, run: Run) -> str:
+    """The verdict: the claim, then for each judge the treatment that it tested and its two contrasts."""
+    if found is None:
+        return NO_VERDICT
+    claim = CLAIMS.get(found.outcome, "**The DIP start {outcome}.**")
+    claim = claim.format(outcome=found.outcome, n=found.n, least=LEAST_CLUSTERS)
+    images = len(found.tested[0].treatment.record.items)
+    lines = [f"{claim} n = {found.n} photographs" + (f" ({images} images)." if images != found.n else ".")]
+    for judge in run.judges:
+        tested = next((t for t in found.tested if t.judge == judge), None)
+        unknown = f"- By {metric_name(judge)}: no treatment was scored on validation images."
+        lines += _by_judge(tested, found) if tested else [unknown]
+    if (even := found.break_even) is not None:
+        what, most = metric_name(run.primary), f"{even.iterations:.0f} iterations"
+        lines.append(
+            f"- One DIP iteration costs {even.rho:.2f} NFE, so that "
+            + (
+                f"noise is the cheaper way to this {what} than any DIP of more than {most}."
+                if even.reached
+                else f"the budgets run for noise buy {most}; noise does not get there with them."
+            )
+        )
+    return "\n".join(lines)
+
+
+def described(sample: Sample) -> str:
+    """An arm with its budget, setting, averaged samples, cost and what of it lies on the edge of a grid."""
+    record = sample.record
+    parts = [record.arm]
+    if record.budget:
+        parts.append(f"{record.budget} NFE")
+    parts += [str(setting)] if (setting := record.axes.get("setting")) else []
+    parts.append(f"{seconds(sample.cost)} per image")
+    edges = f" (on the edge of its grid: {'; '.join(record.edges)})" if record.edges else ""
+    return ", ".join(parts) + edges
+
+
+def seconds(value: float) -> str:
+    """Seconds with three digits, or milliseconds where they are few."""
+    return f"{value:.3g} s" if value >= 0.1 else f"{1e3 * value:.3g} ms"
+
+
+def difference(contrast: Contrast, with_unit: bool = True) -> str:
+    """A difference with its interval: ``+0.31 dB [-0.10, +0.72]``."""
+    d, measure = contrast.difference, contrast.sample.record.measures[contrast.judge]
+    form = digits(measure.unit)
+    unit = f" {measure.unit}" if measure.unit and with_unit else ""
+    interval = f" [{d.low:+{form}}, {d.high:+{form}}]" if math.isfinite(d.low) else " (one photograph: no interval)"
+    return f"{d.mean:+{form}}{unit}{interval}"
+
+
+def digits(unit: str) -> str:
+    """The format of a value: hundredths of a dB, else four decimals."""
+    return ".2f" if unit == "dB" else ".4f"
+
+
+def _by_judge(tested: Tested, found: Verdict) -> list[str]:
+    treatment, judge = tested.treatment, tested.judge
+    lower = "" if treatment.sign(judge) > 0 else " (lower is better)"
+    best = f"the best of {tested.candidates} DIP settings on validation images" if tested.candidates > 1 else "tested"
+    lines = [f"- By {metric_name(judge)}{lower}, {best}: {described(treatment)}."]
+    for role, words in RIVAL_WORDS.items():
+        contrast = tested.contrasts[role]
+        lines.append(f"  - Against {words}: " + (_contrast(contrast, found) if contrast else "none was run."))
+    return lines
+
+
+def _contrast(contrast: Contrast, found: Verdict) -> str:
+    record, measure = contrast.rival.record, contrast.sample.record.measures[contrast.judge]
+    text = f"{described(contrast.rival)}: {difference(contrast)}"
+    if found.outcome != TOO_FEW:
+        text += f", p = {contrast.difference.p:.2g}: {standing(contrast)}"
+        if LEVEL / 2 <= contrast.difference.p < LEVEL and contrast.effect < 0:
+            text += " (a rival wins at p < 0.025)"
+    if math.isfinite(contrast.detectable):
+        unit = f" {measure.unit}" if measure.unit else ""
+        shown = f"{contrast.detectable:{digits(measure.unit)}}{unit}"
+        text += f". So many photographs show an effect of {shown} in 80 % of runs."
+    if record.training_seconds:
+        text += f" Learned: its training of {seconds(record.training_seconds)} "
+        text += (
+            f"is repaid after {math.ceil(contrast.images_to_repay):,} images."
+            if math.isfinite(contrast.images_to_repay)
+            else "is never repaid, because it is no cheaper."
+        )
+    return text
