@@ -24,7 +24,7 @@ from dipddpm.denoisers import open_denoiser
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.deep_decoder import DeepDecoder
 from dipddpm.experiments.arms import Arm
-from dipddpm.experiments.population_cells import score_population
+from dipddpm.experiments.population_cells import score_floor, score_population
 from dipddpm.experiments.profiles import profile
 from dipddpm.experiments.stages import dip_flops
 from dipddpm.injection import injection
@@ -37,7 +37,7 @@ from dipddpm.session.experiments import Experiments
 
 KINDS = {
     "fit_observations", "make_mu", "tune", "run_arm", "make_prior", "initial_weights", "train_stretch", "time_updates",
-    "check_network", "judge_restorations", "sample_population", "score_population", "dip_flops",
+    "check_network", "judge_restorations", "sample_population", "score_population", "score_floor", "dip_flops",
 }  # fmt: skip
 # What a computation is timed by, and handed on to, decides nothing of its result.
 SOURCE = content._source
@@ -104,6 +104,14 @@ def small_session(memo, architecture="deep_decoder", prior="dip"):
                 "again": found.images, "mu": generation.mu(Arm.named(prior, architecture, 2)),
             },
         )  # fmt: skip
+    memo(
+        score_floor,
+        {
+            "images": generation.images("train"), "reference": experiments.reference,
+            "photographs": generation.photographs(len(experiments.reference)), "split": "train",
+            "extractor": experiments.extractor, "metrics": population_metrics(),
+        },
+    )  # fmt: skip
     for task in chosen.training.tasks:
         for arm in training.runs.arms(task):
             training.quality(task, arm, 2)

@@ -86,7 +86,7 @@ def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> R
             "seeds": ", ".join(str(experiments.seed) for experiments in opened),
             "device": str(first.device),
         },
-        judges=["psnr"],
+        judges=list(axes.judges),
         thresholds=THRESHOLDS,
         grid=list(axes.budgets),
         comparator=COMPARATOR,
