@@ -75,7 +75,8 @@ def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> R
     """The run that the records of a session go to."""
     first = opened[0]
     chosen, axes = first.profile, first.profile.restoration
-    counts = f"{axes.images} test and {axes.validation_images} validation images"
+    photographs = len(set(first.fits.images("test").photographs))
+    counts = f"{axes.images} test images of {photographs} photographs, {axes.validation_images} validation images"
     return Run(
         title="Does a Deep Image Prior start pay for itself?",
         settings={

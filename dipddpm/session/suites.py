@@ -46,7 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
     group.addoption(
         "--extractor", default=DEFAULT, metavar="NAME",
-        help="what FD and KID see images with: embedded64, embedded64:FILE, inception-v3 or inception-v3:WEIGHTS "
+        help="what FD and KID see images with: embedded64, embedded64:FILE, efficientnet-lite0, inception-v3 or "
+        "inception-v3:WEIGHTS "
         "(default: %(default)s)",
     )  # fmt: skip
     group.addoption("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")

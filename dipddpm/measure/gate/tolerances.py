@@ -13,6 +13,7 @@ from dipddpm.measure.record import Measure, MeasureError
 DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "psnr": {"same": 0.01, "other": 0.2},
     "ssim": {"same": 0.001, "other": 0.005},
+    "st_lpips": {"same": 0.001, "other": 0.005},
     "timing": {"same": 0.30, "other": 0.30, "dedicated": 0.10},
 }
 RELATIVE: Mapping[str, float] = {"same": 0.001, "other": 0.02}
