@@ -3,18 +3,21 @@
 Every arm of a seed is trained on the same images with the same draws from the same initial weights, and is looked at on
 the way: how well it restores, how much like photographs that looks, how well it predicts x_0 at matched signal-to-noise
 ratio, after how many updates and seconds, the fitting of the priors included. Losses are not compared.
+
+Two rows for each prior need no training of their own: the prior alone, without a network, and the plain network entered
+from it. An arm that ends below them has learned nothing from its prior.
 """
 
 from dipddpm.session.records import training_record, training_start_record
 
 
 def points_of_checkpoint(experiments):
-    """Run by run: the checkpoints of an arm follow each other."""
+    """Row by row: the checkpoints of an arm follow each other."""
     axes, runs = experiments.profile.training, experiments.training.runs
     return {
         f"{task}-{arm.name}-after-{updates}": (task, arm, updates)
         for task in axes.tasks
-        for arm in runs.arms(task)
+        for arm in runs.rows(task)
         for updates in runs.checkpoints
     }
 
@@ -32,9 +35,10 @@ def points_of_start(experiments):
 def bench_training(checkpoint, experiments, run_once, record):
     """Train an arm from its last checkpoint to this one, and see what it can do."""
     training = experiments.training
-    training.runs.trained(*checkpoint, run_once)
+    if checkpoint[1].use == "trained":
+        training.runs.trained(*checkpoint, run_once)
     found, scores = training.quality(*checkpoint), training.population_scores(*checkpoint)
-    record(training_record(experiments, *checkpoint, found, scores))
+    record(training_record(experiments, *checkpoint, found, scores, training.population_floor()))
 
 
 def bench_start_by_training(start, experiments, run_once, record):

@@ -207,9 +207,7 @@ def test_the_two_sets_of_a_floor_share_no_photograph():
         assert not set(a[:, 0].tolist()) & set(b[:, 0].tolist())
         firsts.add(tuple(sorted(set(a[:, 0].tolist()))))
     assert len(firsts) > 1, "the photographs that play the samples change"
-    with pytest.raises(
-        InputError, match="3 photographs with 100 images cannot be parted into 45 and 55 images"
-    ):
+    with pytest.raises(InputError, match="3 photographs with 100 images cannot be parted into 45 and 55 images"):
         disjoint(real, 45, 55, photographs=names)
 
 

@@ -7,11 +7,12 @@ import pytest
 from planted import run
 
 from dipddpm.measure.record import Measure, Record
+from dipddpm.report.agreed_names import FLOOR, NOT_JUDGED
 from dipddpm.report.contrast import samples
 from dipddpm.report.figures import draw
 from dipddpm.report.leaderboard import frame
 from dipddpm.report.markdown import markdown, terminal, write
-from dipddpm.report.training_curves import curves, levels, points
+from dipddpm.report.training_curves import against_own_prior, curves, levels, points
 
 
 def state(arm, part, updates, psnr, *, seed=0, prior=0.0, rate=0.5):
@@ -45,6 +46,97 @@ def test_levels_are_censored_over_seeds():
     assert never["reached"] == 0 and pd.isna(never["median updates"]) and pd.isna(never["median seconds"])
     relative = table.xs("none at its end - 0.5", level="level")
     assert relative.loc["none", "value"] == pytest.approx((24 + 21 + 16) / 3 - 0.5)
+
+
+def beside(arm, part, given, use, quality, *, floor=None):
+    """The records of an arm whose mean quality after 0, 10 and 20 updates is given for each seed."""
+    made = []
+    for seed, values in enumerate(quality):
+        for updates, psnr in zip((0, 10, 20), values, strict=True):
+            of = state(arm, part, updates, psnr, seed=seed)
+            more = {}
+            if floor:
+                more = {KID: Measure("", False, "quality", [floor[0]], interval=[0, 9]),
+                        FLOOR + KID: Measure("", False, "quality", [floor[1]], interval=[0, floor[2]])}  # fmt: skip
+            axes = {"part": part, "given": given, "use": use}
+            made.append(dataclasses.replace(of, axes=axes, measures={**of.measures, **more}))
+    return made
+
+
+KID = "KID-eyes@64-train"
+PRIORS = [
+    *beside("none", "plain", "", "trained", [(10, 15, 20)]),
+    *beside("none-start-free", "control", "free", "start", [(20, 25, 27)]),
+    *beside("dip-alone", "prior", "dip", "alone", [(22, 22, 22)]),
+    *beside("free-alone", "prior", "free", "alone", [(24, 24, 24)]),
+]
+
+
+def test_no_level_lies_below_the_best_prior_alone():
+    dip = beside("residual-dip", "treatment", "dip", "trained", [(10, 24.5, 25.2)])
+    table = levels(run([*PRIORS, *dip])).set_index(["arm", "level"])
+    names = ["24.00 (free-alone)", "24.50 (free-alone + 0.5)", "25.00 (free-alone + 1)", "26.00 (free-alone + 2)"]
+    assert list(table.loc["residual-dip"].index) == names and table["value"].min() == 24 and table["above"].all()
+    assert table.loc["residual-dip", "median updates"].tolist()[:3] == [10, 10, 20]
+    assert pd.isna(table.loc[("residual-dip", names[3]), "median updates"])
+    assert "free-alone" not in set(table.index.get_level_values("arm")), "it is there at once"
+    text = markdown(run([*PRIORS, *dip]), pd.DataFrame())
+    assert "Levels begin at the best prior alone" in text and "| 24.00 (free-alone)" in text
+    better = beside("none", "plain", "", "trained", [(10, 15, 26)])
+    assert "none at its end - 0.5" in set(levels(run([*PRIORS[3:], *better]))["level"]), "it lies above"
+    sibling = [dataclasses.replace(r, group="start by training, task", arm=f"from {r.arm}") for r in dip]
+    assert levels(run([*PRIORS, *sibling])).set_index("arm").loc["from residual-dip", "value"].min() == 24
+
+
+def test_the_report_says_whether_a_network_passes_its_own_prior():
+    below = beside("residual-dip", "treatment", "dip", "trained", [(10, 15, 21)])
+    weights = beside("weights-dip", "treatment", "", "trained", [(10, 15, 30)])
+    text = markdown(run([*PRIORS, *below, *weights]), pd.DataFrame())
+    said = "**No learned arm passes its own prior** (at the end, in dB: residual-dip -1.00 against dip-alone)."
+    assert said in text, "weights are given no prior"
+    assert (
+        "weights of none at its end restore at 20.00 dB from noise, and at 27.00 dB when entered from a prior" in text
+    )
+    above = beside("concat-dip", "treatment", "dip", "trained", [(10, 15, 23)])
+    text = markdown(run([*PRIORS, *below, *above]), pd.DataFrame())
+    assert (
+        "**Better than their own prior alone: concat-dip** (" in text and "concat-dip +1.00 against dip-alone" in text
+    )
+
+
+def test_over_several_runs_a_network_passes_its_prior_where_the_interval_does():
+    alone = beside("dip-alone", "prior", "dip", "alone", [(22, 22, 22)] * 3)
+    sure = beside("sure", "treatment", "dip", "trained", [(10, 15, 23), (10, 15, 23.1), (10, 15, 22.9)])
+    lucky = beside("lucky", "treatment", "dip", "trained", [(10, 15, 28), (10, 15, 22), (10, 15, 21)])
+    text = markdown(run([*alone, *sure, *lucky]), pd.DataFrame())
+    assert "**Better than their own prior alone: sure** (" in text and "lucky +1.67 ± " in text
+    own = against_own_prior(curves(run([*alone, *sure[3:]]))["training, task"], "psnr")
+    assert own["sure"][1] == pytest.approx([1.1, 0.9]), "paired by repeat"
+
+
+def test_a_prior_alone_is_a_constant_row_that_costs_no_training(tmp_path):
+    alone = [dataclasses.replace(r, seconds={"prior": 0.0, "training": 0.0}) for r in PRIORS if r.arm == "dip-alone"]
+    none = [r for r in PRIORS if r.arm == "none"]
+    row = cells(markdown(run([*none, *alone]), pd.DataFrame()), "dip-alone")
+    assert row["0"] == row["20"] == "22.00" and row["training s"] == "0.0" and row["Δ none at the end"] == "+2.00"
+    assert [path.suffix for path in draw(run([*none, *alone]), tmp_path)] == [".png"]
+
+
+def test_the_floor_stands_beside_the_population_and_hides_what_it_may():
+    near = [*beside("none", "plain", "", "trained", [(10, 15, 20)], floor=(1.0, 0.2, 0.5)),
+            *beside("residual-dip", "treatment", "dip", "trained", [(10, 15, 20)], floor=(1.4, 0.2, 0.5))]  # fmt: skip
+    text = markdown(run(near), pd.DataFrame())
+    assert "1.4 [0, 9] (floor 0.2)" in text and "Floor: what real images score" in text
+    assert f"{KID} cannot tell the trained networks apart: they differ by up to 0.4, real images" in text
+    table = points(run(near))
+    assert table[f"{FLOOR}{KID}"].tolist() == [0.2] * 6 and f"{FLOOR}{KID}_low" not in table
+    far = [*near, *beside("x", "control", "", "trained", [(10, 15, 20)], floor=(3.0, 0.2, 0.5))]
+    assert "cannot tell" not in markdown(run(far), pd.DataFrame())
+
+
+def test_the_report_says_why_nothing_was_judged_as_a_population():
+    none = [dataclasses.replace(r, axes={**r.axes, NOT_JUDGED: "all are cats"}) for r in PRIORS[:3]]
+    assert markdown(run(none), pd.DataFrame()).count("not judged as a population: all are cats.") == 1
 
 
 def test_intervals_are_over_seeds_and_a_single_run_has_none():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dipddpm.data import open_dataset
+from dipddpm.errors import InputError
 from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.profiles import profile
 from dipddpm.experiments.restoration import Restoration
@@ -17,6 +18,8 @@ from dipddpm.experiments.training_quality import TrainingQuality
 from dipddpm.experiments.training_runs import TrainingRuns
 from dipddpm.experiments.update_times import ROUNDS, in_turns
 from dipddpm.measure.store import Store
+from dipddpm.metrics.psnr import Psnr
+from dipddpm.population.kid import Kid
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys
 from dipddpm.schedule import Schedule
@@ -67,6 +70,43 @@ def test_the_arms_are_those_of_the_protocol(tmp_path):
     parts = {arm.name: arm.part for arm in made.runs.arms(TASK)}
     assert list(parts.values()) == ["plain"] + ["treatment"] * 3 + ["control"] * 4, parts
     assert "concat-blur" in [arm.name for arm in made.runs.arms("inpaint")]  # there is nothing to enlarge
+
+
+def test_beside_the_arms_stands_every_prior_that_a_network_is_given(tmp_path):
+    runs = training_quality(tmp_path).runs
+    beside = runs.rows(TASK)[len(runs.arms(TASK)) :]
+    assert [arm.name for arm in beside] == [
+        "none-start-dip", "none-start-bicubic", "none-start-mean_colour", "dip-alone", "bicubic-alone",
+        "mean_colour-alone",
+    ]  # fmt: skip
+    assert [arm.part for arm in beside] == ["treatment", "control", "control", "prior", "prior", "prior"]
+    assert runs.rows(TASK)[0] == PLAIN and len({arm.name for arm in runs.rows(TASK)}) == 14
+
+
+def test_a_prior_alone_is_what_the_networks_are_given_and_costs_no_update(tmp_path, counted):
+    made = training_quality(tmp_path)
+    rows = {arm.name: arm for arm in made.runs.rows(TASK)}
+    early, late = (made.quality(TASK, rows["dip-alone"], updates) for updates in (0, 4))
+    assert early == late and sum(early.seconds.values()) == 0 and early.images_per_second is None and not early.x_0
+    assert not counted, "nothing was trained for it"
+    observation, test = made.runs.fits.observation(TASK, "test"), made.runs.fits.images("test").x_0
+    mu = made.runs.mu(TASK, rows["residual-dip"], "test")
+    expected = Psnr()(observation.consistent(mu).clamp(-1, 1), test)
+    assert early.scores["psnr"] == pytest.approx(expected.tolist()) and early.test_seconds["dip"] > 0
+    assert early.setting.nfe == 0
+
+
+def test_the_plain_network_is_entered_from_a_prior_with_a_start_of_its_own_tuning(tmp_path, counted):
+    made = training_quality(tmp_path, "trials=3", "t0=50,200,999")
+    rows = {arm.name: arm for arm in made.runs.rows(TASK)}
+    start, none = (made.quality(TASK, rows[name], 4) for name in ("none-start-dip", "none"))
+    assert start.setting.injection.name == "start" and start.setting.t0 in (50, 200, 999) and start.setting.nfe == 2
+    assert start.seconds == none.seconds and not start.x_0 and start.scores != none.scores
+    assert start.validation > none.validation, "a network of four updates knows nothing that a prior does not"
+    assert made.runs.denoiser(TASK, rows["none-start-dip"], 4) is made.runs.denoiser(TASK, PLAIN, 4)
+    with pytest.raises(InputError, match="none-start-dip: no network is trained so"):
+        made.runs.trained(TASK, rows["none-start-dip"], 4)
+    assert [s.t0 for s in made._settings(TASK, rows["none-start-dip"])] == [50, 200, 999], "each step in turn"
 
 
 def test_all_arms_begin_with_the_same_weights_but_those_that_fit_them(tmp_path):
@@ -174,14 +214,33 @@ def test_restorations_are_judged_as_a_population(tmp_path):
 
 def test_the_population_is_of_photographs_that_decide_nothing_else(tmp_path):
     made = training_quality(tmp_path)
-    (reference, split), population = made.reference(), made.runs.images("population")
-    used = {key for part in ("train", "validation", "test") for key in image_keys(made.runs.images(part))}
+    runs, dataset = made.runs, made.runs.fits.dataset
+    reference, population = made.reference(), runs.images("population")
+    used = {key for part in ("train", "validation", "test") for key in image_keys(runs.images(part))}
     assert len(population) == 6 and used.isdisjoint(image_keys(population))
-    assert split == "train" and used.isdisjoint(image_keys(reference))
+    cut_from = dict(zip(image_keys(dataset.load("train")), dataset.photographs("train"), strict=True))
+    trained, held = ({cut_from[key] for key in image_keys(images)} for images in (runs.images("train"), reference))
+    assert len(reference) >= 6 and not trained & held, "of other photographs than the networks are trained on"
+    split, positions = runs.positions("population")
+    assert len({dataset.photographs(split)[i] for i in positions}) == 6, "photographs take turns"
+    assert made.not_judged == ""
+
+
+def test_without_other_photographs_nothing_is_judged_as_a_population(tmp_path):
     whole = training_quality(tmp_path, "training.population=100000", "training.images=100000")
-    reference, split = whole.reference()
-    assert split == "trained-on" and len(reference) == len(whole.runs.images("train"))
     assert len(whole.runs.images("population")) == len(whole.runs.fits.dataset.load("test"))
+    assert whole.population_scores(TASK, PLAIN, 2) == {} == whole.population_floor()
+    assert (
+        "restorations need a reference as large of photographs that no network here was trained on" in whole.not_judged
+    )
+
+
+def test_the_floor_of_restorations_is_of_the_photographs_themselves(tmp_path):
+    made = training_quality(tmp_path)
+    ((title, (value, (low, high), higher)),) = made.population_floor().items()
+    assert title == "KID-embedded64@6-train" and low <= value <= high and not higher
+    features = [made.extractor.features(images) for images in (made.runs.images("population"), made.reference())]
+    assert low - 1e-9 <= Kid()(*features) <= high + 1e-9, "one of the draws is the photographs that are restored"
 
 
 def test_starts_with_the_network_of_a_checkpoint(tmp_path):
@@ -196,16 +255,22 @@ def test_starts_with_the_network_of_a_checkpoint(tmp_path):
 
 def test_the_suite_reports_curves_as_tables_figure_and_csv(tmp_path):
     axes = ["images=2", "validation_images=2", "trials=1", "training.updates=2", "training.images=4"]
+    chosen = "bench_training and (super_resolution-none-after or mean_colour)"
     command = [sys.executable, "-m", "pytest", "bench/bench_training.py", "-q", "-p", "no:cacheprovider"]
     command += ["--profile", "smoke", "--results", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
-    command += [word for axis in axes for word in ("--axis", axis)] + ["-k", "bench_training and (none or mean_colour)"]
+    command += [word for axis in axes for word in ("--axis", axis)] + [
+        "-k",
+        "bench_training and (super_resolution-none-after or mean_colour)",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     table = pd.read_csv(tmp_path / "out" / "training.csv")
-    assert list(table["arm"]) == ["none"] * 2 + ["residual-mean_colour"] * 2 and list(table["updates"]) == [0, 2] * 2
+    arms = ["none", "residual-mean_colour", "none-start-mean_colour", "mean_colour-alone"]
+    assert list(table["arm"]) == [arm for arm in arms for _ in "ab"] and list(table["updates"]) == [0, 2] * 4
     text = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "KID-embedded64@16-train at the end" in text and (table["KID-embedded64@16-train"] > 0).all()
     assert "## training, super_resolution" in text and "No arms were run" not in text
     assert "training-curves.png" in text and list((tmp_path / "out/figures").glob("*training-curves.svg"))
+    assert "(floor " in text and "**No learned arm passes its own prior**" in text and "entered from a prior" in text
     assert "Updates and seconds to a level" not in text  # without a treatment there is no question
     assert "training, super_resolution" in done.stdout

@@ -91,7 +91,7 @@ class Dataset(ABC):
         Raises:
             InputError: the split holds fewer images.
         """
-        return self.images(split)[self._sampled(split, count, or_fewer)]
+        return self.images(split)[self.sampled(split, count, or_fewer)]
 
     def sample_photographs(self, split: Split, count: int, or_fewer: bool = False) -> list[str]:
         """The photograph of every image of :meth:`sample`, in its order.
@@ -100,7 +100,7 @@ class Dataset(ABC):
             InputError: as :meth:`sample`.
         """
         names = self.photographs(split)
-        return [names[i] for i in self._sampled(split, count, or_fewer)]
+        return [names[i] for i in self.sampled(split, count, or_fewer)]
 
     def divided(self, split: Split, count: int) -> tuple[list[int], list[int]]:
         """``count`` images cut from as few photographs as hold them, and all images of the other photographs.
@@ -112,9 +112,9 @@ class Dataset(ABC):
         Raises:
             InputError: the split holds fewer images.
         """
-        self._sampled(split, count, or_fewer=False)
         names = self.photographs(split)
-        every = self._sampled(split, len(names), or_fewer=False)
+        self.sampled(split, count)  # refuses a count that is too large
+        every = self.sampled(split, len(names))
         sizes, chosen, held = Counter(names), set[str](), 0
         for i in every:
             if held < count and names[i] not in chosen:
@@ -122,8 +122,12 @@ class Dataset(ABC):
                 held += sizes[names[i]]
         return [i for i in every if names[i] in chosen][:count], [i for i in every if names[i] not in chosen]
 
-    def _sampled(self, split: Split, count: int, or_fewer: bool) -> list[int]:
-        """Which images of :meth:`load` a sample holds."""
+    def sampled(self, split: Split, count: int, or_fewer: bool = False) -> list[int]:
+        """Positions in :meth:`load` of the images of :meth:`sample`.
+
+        Raises:
+            InputError: as :meth:`sample`.
+        """
         held = len(self.images(split))
         if held < count and not or_fewer:
             raise InputError(f"data set {self.label!r}: {count} {split} images asked for, it holds {held}")

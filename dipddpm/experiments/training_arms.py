@@ -1,8 +1,13 @@
-"""The arms of the training comparison: how a prior enters the training of a network, and which prior."""
+"""The arms of the training comparison: how a prior enters the training of a network, and which prior.
+
+Beside the networks that are trained stand two rows for each prior that any of them is given: the prior alone, without a
+network, and the plain network entered from the prior. A network that learned with a prior and is no better than these
+has learned nothing from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +17,8 @@ from dipddpm.injection.none import NoInjection
 from dipddpm.priors import HYPOTHESIS, Prior, priors
 from dipddpm.sampling import Solver
 
-Part = Literal["plain", "treatment", "control"]
+Part = Literal["plain", "treatment", "control", "prior"]
+Use = Literal["trained", "start", "alone"]
 OTHER_IMAGES = "other"
 
 
@@ -56,25 +62,39 @@ class TrainingArm:
         prior: what enters; None where nothing does, or where initial weights do.
         fitted_to: for an injection that initialises the weights, whose images they are fitted to: "dip" for the
             training images, "other" for those of another set.
+        use: "trained", a network that is trained so; "start", the plain network, entered from the prior; "alone", the
+            prior without a network.
     """
 
     injection: Injection
     prior: Prior | None = None
     fitted_to: str = ""
+    use: Use = "trained"
 
     @property
     def name(self) -> str:
-        """How tables name it: ``residual-dip``."""
+        """How tables name it: ``residual-dip``, ``none-start-dip``, ``dip-alone``."""
+        if self.prior and self.use != "trained":
+            return (
+                f"{self.prior.name}-alone" if self.use == "alone" else f"{self.injection.name}-start-{self.prior.name}"
+            )
         what = self.prior.name if self.prior else self.fitted_to
         return f"{self.injection.name}-{what}" if what else self.injection.name
 
     @property
     def part(self) -> Part:
-        """Its part in the comparison: the plain network, the DIP, or a control for the DIP."""
+        """Its part in the comparison: the plain network, the DIP, a control for the DIP, or a prior alone."""
+        if self.use == "alone":
+            return "prior"
         if self.prior is None and not self.fitted_to:
             return "plain"
         treatment = self.fitted_to == HYPOTHESIS or (self.prior is not None and self.prior.role == "treatment")
         return "treatment" if treatment else "control"
+
+    @property
+    def takes_mu(self) -> bool:
+        """Restoring with it takes the prior of the image."""
+        return self.prior is not None and (self.injection.sees_mu or self.use != "trained")
 
 
 PLAIN = TrainingArm(NoInjection())
@@ -103,3 +123,10 @@ def training_arms(applies: Callable[[Prior], bool]) -> list[TrainingArm]:
     ]
     controls += [TrainingArm(entry, fitted_to=OTHER_IMAGES) for entry in trained if entry.initialises]
     return [PLAIN, *treatments, *controls]
+
+
+def untrained_rows(arms: Sequence[TrainingArm]) -> list[TrainingArm]:
+    """For each prior that a network of ``arms`` is given: the plain network entered from it, and the prior alone."""
+    given = list(dict.fromkeys(arm.prior for arm in arms if arm.prior is not None and arm.takes_mu))
+    uses: tuple[Use, ...] = ("start", "alone")
+    return [TrainingArm(PLAIN.injection, prior, use=use) for use in uses for prior in given]

@@ -2,18 +2,21 @@
 
 Losses are never compared, since what the network of an arm is asked differs. Compared are restorations at the same
 number of network evaluations, the x_0 that the networks predict at the same signal-to-noise ratio, and restorations as
-a population: PSNR rewards the mean of all images that y allows, and a network in training gives blurred ones.
+a population: PSNR rewards the mean of all images that y allows, and a network in training gives blurred ones. Rows
+without a training of their own stand beside them: each prior alone, and the plain network entered from each prior.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from torch import Tensor
 
+from dipddpm.data import last_in_turns
 from dipddpm.experiments.arms import Arm, arms
+from dipddpm.experiments.population_cells import score_floor
 from dipddpm.experiments.restoration import Cell, Restoration
 from dipddpm.experiments.training_arms import PLAIN, TrainingArm
 from dipddpm.experiments.training_checks import check_network, judge_restorations
@@ -21,6 +24,7 @@ from dipddpm.experiments.training_runs import TrainingRuns
 from dipddpm.experiments.tuning import candidates, draw_trials
 from dipddpm.experiments.update_times import UpdateTimes
 from dipddpm.extractors import NamedExtractor
+from dipddpm.injection.start import Start
 from dipddpm.memo import Execute, direct
 from dipddpm.metrics import metrics
 from dipddpm.population import population_metrics
@@ -37,11 +41,12 @@ class TrainedQuality:
 
     Attributes:
         scores: {metric: one value per test image} of the restoration at a fixed number of network evaluations.
-        x_0: {t: PSNR in dB, one value per test image} of the x_0 that the network predicts at step t.
+        x_0: {t: PSNR in dB, one value per test image} of the x_0 that the network predicts at step t; empty for a row
+            that trained no network.
         seconds: of the training run so far by stage: "prior", of all training images; "training", its updates at the
             measured time of an update.
         memory: peak bytes added, by stage.
-        images_per_second: of the updates, at that time.
+        images_per_second: of the updates, at that time; None for a row that trained no network.
         test_seconds: per image, of making its prior and of restoring it.
         setting: how it restores, chosen on the validation images at ``validation`` dB.
     """
@@ -50,7 +55,7 @@ class TrainedQuality:
     x_0: Mapping[int, list[float]]
     seconds: Mapping[str, float]
     memory: Mapping[str, int]
-    images_per_second: float
+    images_per_second: float | None
     test_seconds: Mapping[str, float]
     setting: Setting
     validation: float
@@ -70,9 +75,8 @@ class TrainingQuality:
 
     def quality(self, task: str, arm: TrainingArm, updates: int) -> TrainedQuality:
         """Quality and cost of an arm after ``updates``."""
-        runs, fits, axes = self.runs, self.runs.fits, self.runs.axes
-        grid = candidates(axes.nfe, arm.injection, [runs.schedule.T - 1], axes.solvers)
-        settings = draw_trials(grid, runs.restoration.axes.trials, "training", task)
+        runs, fits = self.runs, self.runs.fits
+        settings = self._settings(task, arm)
         splits = {
             split: {
                 "observation": fits.observation(task, split),
@@ -91,28 +95,55 @@ class TrainingQuality:
             },
             aside={"clock": fits.clock},
         ).value  # fmt: skip
-        made, test = runs.prior_set(task, arm, "train"), runs.prior_set(task, arm, "test")
-        state, update, n = (
-            runs.trained(task, arm, updates),
-            self.times.seconds(task)[arm.name],
-            len(runs.images("test")),
-        )
+        test, n = runs.prior_set(task, arm, "test"), len(runs.images("test"))
+        seconds, memory, rate = self._cost(task, arm, updates)
         return TrainedQuality(
             scores=value["scores"],
-            x_0={int(t): values for t, values in value["x_0"].items()},
-            seconds={"prior": state.initial_seconds + (made.seconds if made else 0.0), "training": updates * update},
-            memory={"training": state.memory} | ({"prior": made.memory} if made else {}),
-            images_per_second=axes.batch / update,
+            x_0={int(t): values for t, values in value["x_0"].items()} if arm.use == "trained" else {},
+            seconds=seconds,
+            memory=memory,
+            images_per_second=rate,
             test_seconds={"dip": test.seconds / n if test else 0.0, "diffusion": value["seconds"] / n},
             setting=settings[value["best"]],
             validation=value["validation"],
         )
 
+    def _settings(self, task: str, arm: TrainingArm) -> list[Setting]:
+        """The settings that an arm tries on the validation images; the same number for all that have so many."""
+        runs, axes = self.runs, self.runs.axes
+        if arm.use == "alone":
+            return [Setting(0)]
+        entry, t0s = arm.injection, [runs.schedule.T - 1]
+        if arm.use == "start":
+            entry = Start()
+            t0s = entry.t0s(runs.schedule, runs.fits.observation(task, "validation").sigma, runs.restoration.axes.t0s)
+        return draw_trials(
+            candidates(axes.nfe, entry, t0s, axes.solvers), runs.restoration.axes.trials, "training", task
+        )
+
+    def _cost(
+        self, task: str, arm: TrainingArm, updates: int
+    ) -> tuple[Mapping[str, float], Mapping[str, int], float | None]:
+        """Seconds by stage, peak memory by stage and images per second of the training behind an arm. The prior alone
+        has none, and the plain network that is entered from a prior has that of the plain network."""
+        runs = self.runs
+        if arm.use == "alone":
+            return {"prior": 0.0, "training": 0.0}, {}, None
+        trained = PLAIN if arm.use == "start" else arm
+        made, state = runs.prior_set(task, trained, "train"), runs.trained(task, trained, updates)
+        update = self.times.seconds(task)[trained.name]
+        seconds = {"prior": state.initial_seconds + (made.seconds if made else 0.0), "training": updates * update}
+        memory = {"training": state.memory} | ({"prior": made.memory} if made else {})
+        return seconds, memory, runs.axes.batch / update if trained is arm else None
+
     def population_scores(self, task: str, arm: TrainingArm, updates: int) -> Mapping[str, list]:
         """{title: [value, interval or None, whether higher is better]} of an arm after ``updates``: other test
-        photographs, restored by its averaged weights in the setting tuned for it, as a population."""
+        photographs, restored by its averaged weights in the setting tuned for it, as a population. Empty where
+        :attr:`not_judged` says why."""
         runs, seed = self.runs, self.runs.fits.seeds["test"]
-        images, (reference, split) = runs.images("population"), self.reference()
+        if self.not_judged:
+            return {}
+        images = runs.images("population")
         return runs.memo(
             judge_restorations,
             {
@@ -122,25 +153,51 @@ class TrainingQuality:
                 "seeds": ImageRng.for_images(image_keys(images), seed, task, "sample").seeds,
                 "setting": self.quality(task, arm, updates).setting,
                 "batch": runs.axes.prior_batch,
-                "reference": reference,
-                "split": split,
+                "reference": self.reference(),
+                "split": "train",
                 "extractor": self.extractor,
                 "metrics": {name: kind for name, kind in population_metrics().items() if name in JUDGED_BY},
             },
         ).value["scores"]
 
-    def _reference(self) -> tuple[Tensor, str]:
-        """(M, 3, H, W) uint8 that restorations are held against, and what titles call it.
+    def population_floor(self) -> Mapping[str, list]:
+        """What the photographs themselves score, and other real images in sets as large, by the same titles; in place
+        of an interval the smallest and the largest draw."""
+        runs = self.runs
+        if self.not_judged:
+            return {}
+        dataset = runs.fits.dataset
+        split, restored = runs.positions("population")
+        names, others = dataset.photographs(split), dataset.photographs("train")
+        return runs.memo(
+            score_floor,
+            {
+                "images": runs.images("population"), "reference": self.reference(), "split": "train",
+                "photographs": ([names[i] for i in restored], [others[i] for i in self._unseen()]),
+                "extractor": self.extractor, "metrics": population_metrics(), "only": JUDGED_BY,
+            },
+        ).value["scores"]  # fmt: skip
 
-        Photographs of the training split that no network here is trained on; where fewer are left than restorations,
-        those that the networks are trained on.
-        """
-        runs, dataset = self.runs, self.runs.fits.dataset
-        every = dataset.sample("train", len(dataset.images("train")))
-        unseen = every[len(runs.images("train")) :][-self.population_reference :]
-        if len(unseen) >= len(runs.images("population")):
-            return unseen, "train"
-        return runs.images("train"), "trained-on"
+    @cached_property
+    def not_judged(self) -> str:
+        """Why restorations are not judged as a population; "" where they are."""
+        left, needed = len(self._unseen()), len(self.runs.images("population"))
+        if left >= needed:
+            return ""
+        return (
+            f"{needed} restorations need a reference as large of photographs that no network here was trained on, and "
+            f"the training photographs of {self.runs.fits.dataset.label} that are left have {left} images"
+        )
+
+    def _unseen(self) -> list[int]:
+        """Positions of the reference in the training split: of photographs that no network here is trained on."""
+        dataset = self.runs.fits.dataset
+        others = dataset.divided("train", len(self.runs.images("train")))[1]
+        return last_in_turns(others, dataset.photographs("train"), self.population_reference)
+
+    def _reference(self) -> Tensor:
+        """(M, 3, H, W) uint8 that restorations are held against."""
+        return self.runs.fits.dataset.images("train")[self._unseen()]
 
     def started(self, task: str, start: str, updates: int, run: Execute = direct) -> tuple[Arm, Cell]:
         """Restore with the plain network as it is after ``updates``, entered from another start.

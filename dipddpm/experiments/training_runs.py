@@ -13,13 +13,22 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from dipddpm.data import Split, open_dataset, to_uint8
+from dipddpm.data import Split, last_in_turns, open_dataset, to_uint8
 from dipddpm.denoisers.unet import UNetDenoiser, fingerprint
+from dipddpm.errors import InputError
 from dipddpm.experiments.restoration import Restoration
-from dipddpm.experiments.training_arms import OTHER_IMAGES, TrainingArm, TrainingAxes, training_arms
+from dipddpm.experiments.training_arms import (
+    OTHER_IMAGES,
+    PLAIN,
+    TrainingArm,
+    TrainingAxes,
+    training_arms,
+    untrained_rows,
+)
 from dipddpm.experiments.training_steps import initial_weights, train_stretch
 from dipddpm.memo import Execute, direct
 from dipddpm.prior_sets import PriorSet, PriorSettings, make_priors, observe
+from dipddpm.priors import Prior
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
 from dipddpm.training import TrainingSettings
@@ -57,8 +66,9 @@ class TrainingRuns:
         self.schedule, self.size = Schedule.linear(), restoration.denoiser.size
         self.config: dict[str, Any] = {"size": self.size, "channels": list(axes.channels)}
         self.checkpoints = (0, *axes.updates)
+        self.positions = cache(self._positions)
         self.images = cache(self._images)
-        self.prior_set = cache(self._prior_set)
+        self.priors_of = cache(self._priors_of)
         self._states: dict[tuple[str, TrainingArm, int], TrainingState] = {}
         self.denoiser = cache(self._denoiser)
 
@@ -67,6 +77,11 @@ class TrainingRuns:
         observation = self.fits.observation(task, "validation")
         return training_arms(lambda prior: prior.applies(observation))
 
+    def rows(self, task: str) -> list[TrainingArm]:
+        """Every arm, and the rows for the priors that they are given: entered by the plain network, and alone."""
+        arms = self.arms(task)
+        return [*arms, *untrained_rows(arms)]
+
     def settings(self, updates: int) -> TrainingSettings:
         """How every network is trained for so many updates."""
         axes = self.axes
@@ -74,25 +89,38 @@ class TrainingRuns:
 
     # What it rests on
 
-    def _images(self, part: Part) -> Tensor:
-        """uint8 images, on the CPU. Those of the population are other photographs than the test images, as far as the
-        test split holds enough."""
-        dataset = self.fits.dataset
+    def _positions(self, part: Part) -> tuple[Split, list[int]]:
+        """Where the images of a part lie: the split, and the positions in it.
+
+        The networks are trained on images of as few photographs as hold enough, so that others are left to hold
+        restorations against. The images of the population are other ones than the test images, as far as the test
+        split holds enough.
+        """
+        dataset, axes = self.fits.dataset, self.axes
         if part == "train":
-            return dataset.sample("train", self.axes.images, or_fewer=True)
+            return "train", dataset.divided("train", min(axes.images, len(dataset.images("train"))))[0]
         if part == "population":
-            return dataset.sample("test", len(dataset.images("test")))[-self.axes.population :]
+            names = dataset.photographs("test")
+            return "test", last_in_turns(dataset.sampled("test", len(names)), names, axes.population)
+        return part, []
+
+    def _images(self, part: Part) -> Tensor:
+        """uint8 images, on the CPU."""
+        if part in ("train", "population"):
+            split, positions = self.positions(part)
+            return self.fits.dataset.images(split)[positions]
         return to_uint8(self.fits.images(part).x_0.cpu())
 
-    def _prior_set(self, task: str, arm: TrainingArm, part: Part) -> PriorSet | None:
-        """mu of every image of a part, by the same code and settings for all; None where the network sees none."""
-        if not arm.injection.sees_mu or arm.prior is None:
-            return None
+    def prior_set(self, task: str, arm: TrainingArm, part: Part) -> PriorSet | None:
+        """mu of every image of a part, by the same code and settings for all; None where an arm takes none."""
+        return self.priors_of(task, arm.prior, part) if arm.prior is not None and arm.takes_mu else None
+
+    def _priors_of(self, task: str, prior: Prior, part: Part) -> PriorSet:
         seeds = self.fits.seeds
         seed = seeds["test"] if part in ("test", "population") else seeds["validation"]
-        fitted = (self.axes.architecture, self.axes.iterations) if arm.prior.uses_dip else ("", 0)
+        fitted = (self.axes.architecture, self.axes.iterations) if prior.uses_dip else ("", 0)
         return make_priors(
-            self.images(part), PriorSettings(arm.prior.name, task, *fitted, seed), self.memo, device=self.device,
+            self.images(part), PriorSettings(prior.name, task, *fitted, seed), self.memo, device=self.device,
             clock=self.fits.clock, batch=self.axes.prior_batch,
         )  # fmt: skip
 
@@ -114,6 +142,8 @@ class TrainingRuns:
         return self._states[task, arm, updates]
 
     def _trained(self, task: str, arm: TrainingArm, updates: int, run: Execute) -> TrainingState:
+        if arm.use != "trained":
+            raise InputError(f"{arm.name}: no network is trained so")
         made, weights, seconds = self.prior_set(task, arm, "train"), None, 0.0
         if arm.injection.initialises:
             weights, seconds = self._initial(task, arm)
@@ -151,7 +181,10 @@ class TrainingRuns:
         return found.value["weights"], found.value["seconds"]
 
     def _denoiser(self, task: str, arm: TrainingArm, updates: int) -> UNetDenoiser:
-        """The averaged weights after ``updates``."""
+        """The averaged weights after ``updates``; those of the plain network for an arm that trains none, which for a
+        prior alone are never evaluated and are those of the beginning."""
+        if arm.use != "trained":
+            return self.denoiser(task, PLAIN, 0 if arm.use == "alone" else updates)
         tensors = self.trained(task, arm, updates).tensors
         weights = {name.removeprefix("ema."): v for name, v in tensors.items() if name.startswith("ema.")}
         model = UNet.with_weights({**self.config, "in_channels": arm.injection.channels}, weights)

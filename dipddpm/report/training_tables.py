@@ -11,8 +11,9 @@ import pandas as pd
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Run
 from dipddpm.measure.statistics import repeats_interval
+from dipddpm.report.agreed_names import NOT_JUDGED
 from dipddpm.report.file_names import file_name
-from dipddpm.report.training_curves import CURVES, Curve, curves, levels, plain_curve, points
+from dipddpm.report.training_curves import CURVES, Curve, against_own_prior, curves, levels, plain_curve, points
 
 
 def write(run: Run, folder: Path) -> tuple[Path, ...]:
@@ -37,10 +38,13 @@ def sections(run: Run, figures: Sequence[Path] = ()) -> list[str]:
             + "Seconds: of the whole run, the fitting of the priors of all training images included."
             + _of_populations(members),
             _curve_table(members, run),
+            *_findings(members, run),
         ]
         if any(curve.part == "treatment" for curve in members) and "training" in members[0].seconds:
-            parts += ["Updates and seconds to a level (not reached: censored at the end of the run):",
-                      _level_table(reached[reached["group"] == group])]  # fmt: skip
+            mine = reached[reached["group"] == group]
+            begin = " Levels begin at the best prior alone, since whatever is below is there before any training."
+            said = "Updates and seconds to a level; one that was not reached is censored at the end of the run."
+            parts += [said + begin * bool(mine["above"].any()), _level_table(mine)]
         parts += [f"![{group}]({f.as_posix()})" for f in figures if f.stem == f"{file_name(group)}-{CURVES}"]
     return parts
 
@@ -48,6 +52,52 @@ def sections(run: Run, figures: Sequence[Path] = ()) -> list[str]:
 def brief(run: Run) -> list[str]:
     """The curves for a terminal."""
     return [f"{group}\n\n{_curve_table(members, run, 'simple')}" for group, members in curves(run).items()]
+
+
+def _findings(members: Sequence[Curve], run: Run) -> list[str]:
+    """In words: whether a network that was trained with a prior is better than that prior alone; what the plain network
+    reaches from another start; and why there is no judgement as a population where there is none."""
+    said, metric = [], run.primary
+    own = against_own_prior(members, metric)
+    ahead = {arm: gain for arm, (_, gain) in own.items() if _low(gain) > 0}
+    if own:
+        listed = "; ".join(f"{arm} {_signed(gain)} against {prior}" for arm, (prior, gain) in own.items())
+        names = ", ".join(ahead)
+        verdict = f"Better than their own prior alone: {names}" if ahead else "No learned arm passes its own prior"
+        said.append(f"**{verdict}** (at the end, in dB: {listed}).")
+    plain, starts = plain_curve(members), [curve for curve in members if curve.use == "start"]
+    if plain and starts:
+        best = max(starts, key=lambda curve: float(curve.values[metric][:, -1].mean()))
+        said.append(
+            f"The weights of {plain.arm} at its end restore at {_estimate(plain.values[metric][:, -1], '.2f')} dB from "
+            f"noise, and at {_estimate(best.values[metric][:, -1], '.2f')} dB when entered from a prior ({best.arm})."
+        )
+    said += _cannot_tell([curve for curve in members if curve.use == "trained"])
+    records = [r for r in run.records if r.role == "training" and r.arm in {curve.arm for curve in members}]
+    reasons = dict.fromkeys(str(r.axes[NOT_JUDGED]) for r in records if NOT_JUDGED in r.axes)
+    return [*said, *(f"Restorations are not judged as a population: {why}." for why in reasons)]
+
+
+def _cannot_tell(trained: Sequence[Curve]) -> list[str]:
+    """A sentence for each measure of a population in which real images differ as much as the trained networks do."""
+    said = []
+    for title, (_, floor) in trained[0].floors.items() if trained else ():
+        ends = [float(curve.values[title][:, -1].mean()) for curve in trained if title in curve.values]
+        if len(ends) > 1 and max(ends) - min(ends) <= floor:
+            said.append(
+                f"{title} cannot tell the trained networks apart: they differ by up to {max(ends) - min(ends):.3g}, "
+                f"real images from real images by up to {floor:.3g}."
+            )
+    return said
+
+
+def _low(gains: np.ndarray) -> float:
+    """The lower bound of a gain over repeats; of a single run, the gain."""
+    return repeats_interval(gains)[0] if len(gains) > 1 else float(gains[0])
+
+
+def _signed(gains: np.ndarray) -> str:
+    return _estimate(gains, "+.2f").replace("± +", "± ")
 
 
 def _curve_table(members: Sequence[Curve], run: Run, form: str = "pipe") -> str:
@@ -96,7 +146,8 @@ def _estimate(values: np.ndarray, form: str) -> str:
 def _of_population(curve: Curve, title: str) -> str:
     """The value at the end. Several runs have an interval over runs; a single one has that over its images."""
     values, (low, high) = curve.values[title][:, -1], curve.populations[title]
-    return _estimate(values, ".3g") + (f" [{low:.3g}, {high:.3g}]" if len(values) == 1 else "")
+    floor = f" (floor {curve.floors[title][0]:.3g})" if title in curve.floors else ""
+    return _estimate(values, ".3g") + (f" [{low:.3g}, {high:.3g}]" if len(values) == 1 else "") + floor
 
 
 def _of_populations(members: Sequence[Curve]) -> str:
@@ -105,7 +156,11 @@ def _of_populations(members: Sequence[Curve]) -> str:
     if not titles:
         return ""
     brackets = " In brackets: a 95 % interval over the photographs." if len(members[0].total) == 1 else ""
-    return f" {' and '.join(titles)}: of the restorations of further test photographs; lower is better.{brackets}"
+    floor = " Floor: what real images score against real images of other photographs, in sets as large."
+    floor *= any(curve.floors for curve in members)
+    return (
+        f" {' and '.join(titles)}: of the restorations of further test photographs; lower is better.{brackets}{floor}"
+    )
 
 
 def _paired(curve: Curve, plain: Curve, metric: str) -> str:
@@ -122,7 +177,7 @@ def _paired(curve: Curve, plain: Curve, metric: str) -> str:
         for c in (curve, plain)
     )
     at = "" if curve.updates[-1] == plain.updates[-1] == shared[-1] else f" (at {shared[-1]})"
-    return _estimate(a - b, "+.2f").replace("± +", "± ") + at
+    return _signed(a - b) + at
 
 
 def _heading(run: Run) -> str:

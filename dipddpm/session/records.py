@@ -194,16 +194,18 @@ def training_record(
     updates: int,
     found: TrainedQuality,
     scores: Mapping[str, Sequence],
+    floor: Mapping[str, Sequence],
 ) -> Record:
     """An arm of the training experiment after some updates.
 
     Args:
-        scores: of its restorations as a population, as in :func:`population_record`.
+        scores: of its restorations as a population; floor: of real images; both as in :func:`population_record`.
     """
     axes, runs = experiments.profile.training, experiments.training.runs
-    by_step = {f"x_0 psnr at t={t}": found.x_0[t] for t in HELD_OUT_T}
+    by_step = {f"x_0 psnr at t={t}": found.x_0[t] for t in HELD_OUT_T if t in found.x_0}
     over_steps = [sum(values) / len(values) for values in zip(*by_step.values(), strict=True)]
-    fits_dip = bool(arm.fitted_to) or (arm.prior is not None and arm.prior.uses_dip)
+    fits_dip = bool(arm.fitted_to) or (arm.prior is not None and arm.prior.uses_dip and arm.use == "trained")
+    why = experiments.training.not_judged
     return Record(
         suite="training",
         group=f"training, {task}",
@@ -212,26 +214,30 @@ def training_record(
         budget=updates,
         axes={
             "part": arm.part,
+            "use": arm.use,
             "injection": arm.injection.name,
             "prior": arm.prior.name if arm.prior else arm.fitted_to,
+            "given": arm.prior.name if arm.prior and arm.takes_mu else "",
             "nfe": axes.nfe,
             "training images": len(runs.images("train")),
             "batch": axes.batch,
             "channels": list(axes.channels),
             "population": len(runs.images("population")),
             "setting": found.setting.axes(),
+            **({NOT_JUDGED: why} if why else {}),
         },
         measures=_scores(found.scores)
-        | {"x_0 psnr": Measure("dB", True, "quality", over_steps)}
+        | ({"x_0 psnr": Measure("dB", True, "quality", over_steps)} if over_steps else {})
         | {name: Measure("dB", True, "quality", values) for name, values in by_step.items()}
         | _of_populations(scores)
+        | _of_populations(floor, FLOOR)
+        | ({"images / s": Measure("", True, "timing", [found.images_per_second])} if found.images_per_second else {})
         | {
-            "images / s": Measure("", True, "timing", [found.images_per_second]),
             "prior at test": Measure("s/image", False, "timing", [found.test_seconds["dip"]]),
             "restoring": Measure("s/image", False, "timing", [found.test_seconds["diffusion"]]),
         },
         seconds=found.seconds,
-        units={"prior": axes.iterations * fits_dip, "training": updates},
+        units={"prior": axes.iterations * fits_dip, "training": updates * (arm.use != "alone")},
         memory=found.memory,
         validation={"psnr": found.validation},
         repeat=experiments.seed,

@@ -22,14 +22,14 @@ from dipddpm.report.figures.canvas import (
 )
 from dipddpm.report.training_curves import Curve
 
-HEADINGS = {"plain": "plain", "treatment": "treatments", "control": "controls"}
+HEADINGS = {"plain": "plain", "treatment": "treatments", "control": "controls", "prior": "priors alone"}
 
 
 def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
     """Draw quality against updates (left) and against seconds (right).
 
     On the right, an arm whose priors had to be fitted begins that much later. Lines are means over repeats, with 95 %
-    intervals over repeats where there are several.
+    intervals over repeats where there are several. A prior alone is a dashed line: it is there before any training.
     """
     by_seconds = len({float(curve.total[:, -1].mean()) for curve in curves}) > 1
     figure = sheet(3.6, f"{words(group)}: mean {primary.upper()} along training")
@@ -44,6 +44,9 @@ def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
         low, high = np.array([repeats_interval(column) for column in values.T]).T
         xs = [curve.updates, curve.total.mean(axis=0)] if by_seconds else [curve.updates]
         for axes, x in zip(panels, xs, strict=True):
+            if part == "prior":
+                line = axes.axhline(values.mean(), label=words(curve.arm), **look)
+                continue
             (line,) = axes.plot(x, values.mean(axis=0), label=words(curve.arm), **look)
             if len(values) > 1:
                 axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
@@ -65,5 +68,7 @@ def chart(group: str, curves: Sequence[Curve], primary: str) -> Figure:
 def _look(part: str, i: int) -> Look:
     if part == "plain":
         return {"color": GREY, "marker": "o", "linewidth": 2.0, "markersize": 4}
+    if part == "prior":
+        return {"color": COLD[i % len(COLD)], "linestyle": "--", "linewidth": 1.0}
     colors, markers = (WARM, WARM_MARKERS) if part == "treatment" else (COLD, COLD_MARKERS)
     return {"color": colors[i % len(colors)], "marker": markers[i % len(markers)], "markersize": 4}
