@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
@@ -57,7 +57,7 @@ class Cell:
     nfe: int
     setting: Setting
     judges: tuple[str, ...] = ()
-    validation: Mapping[str, float] | None = None
+    validation: Mapping[str, float] = field(default_factory=dict)
     chosen: tuple[str, ...] = ()
     edges: tuple[str, ...] = ()
 

@@ -218,5 +218,6 @@ class TrainingQuality:
         else:
             arm = Arm.named(start)
             arm = then.axes.longest if arm.prior.uses_dip else arm
-        tuned = then.tuned(arm, task, budget)
-        return arm, then.cell_with(task, arm, tuned.setting, run, tuned.validation, True)
+        (judge, *_), tuned = then.axes.judges, then.tuned(arm, task, budget)
+        ran = then.with_parameters(arm, task)[judge]
+        return arm, then.cell_with(task, ran, tuned.setting, run, (judge,), tuned.scores, (judge,))

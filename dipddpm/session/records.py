@@ -70,7 +70,7 @@ def restoration_record(
         units={"dip": cell.iterations, "prior": float("prior" in cell.seconds), "diffusion": cell.nfe},
         pace=pace(experiments, arm, cell),
         memory=cell.memory,
-        validation=cell.validation or {},
+        validation=cell.validation,
         training_seconds=arm.prior.training_seconds,
         repeat=experiments.seed,
         leak=arm.leak if leak == "none" else leak,
@@ -262,7 +262,7 @@ def training_start_record(
         measures=_scores(cell.scores),
         seconds={"training": updates * update},
         units={"training": updates},
-        validation={} if cell.validation is None else {"psnr": cell.validation},
+        validation=cell.validation,
         repeat=experiments.seed,
         items=experiments.fits.images("test").keys,
     )
