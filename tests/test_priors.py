@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from numerics import assert_same_bits, assert_same_to_rounding, growth_of
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from dipddpm.priors import Evidence, Prior, prior, priors
 from dipddpm.priors.fsr import FrequencySelective
 from dipddpm.priors.mmse import OneStepMmse
 from dipddpm.priors.pnp import LAST, UNIT, PlugAndPlay
-from dipddpm.priors.tv import TotalVariation
+from dipddpm.priors.tv import OPPONENT, TotalVariation
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import Observation, task, tasks
@@ -149,7 +150,7 @@ def test_variants_are_the_same_prior_with_other_parameters(name):
 
 
 def test_parameters_are_described_in_a_few_words():
-    assert TotalVariation(0.075, 10).described() == "weight 0.075, iterations 10"
+    assert TotalVariation(0.075, 10).described() == "weight 0.075, alternations 10"
     assert prior("blur").described() == "" and prior("blur").variants() == (prior("blur"),)
 
 
@@ -157,7 +158,8 @@ def test_parameters_are_described_in_a_few_words():
 def test_every_parameter_makes_a_difference_on_some_task(name, evidence):
     """A variant that restores like another wastes a trial everywhere."""
     made = prior(name)
-    able = [shown for shown in evidence.values() if made.applies(shown.observation)]
+    one = [replace(shown, observation=shown.observation.part(slice(1))) for shown in evidence.values()]
+    able = [shown for shown in one if made.applies(shown.observation)]
     if not able:
         pytest.skip("an optional package is not installed")
     of_each = [tuple(variant.mu(shown.shown_to(made)) for shown in (able[0], able[-1])) for variant in made.variants()]
@@ -304,17 +306,22 @@ def test_total_variation_fills_two_areas_with_their_colours():
     mask = holes_inside()
     mask[..., 14:18] = 1
     shown = observed_through(mask, x_0)
-    start, ours = (prior("blur").mu(shown), TotalVariation(0.2, 60).mu(shown))
+    start, ours = (prior("blur").mu(shown), TotalVariation().mu(shown))
     assert (ours - x_0).abs().max() < 0.05 and error(ours, x_0) < error(start, x_0) / 100
 
 
-def test_more_iterations_bring_the_variation_down(evidence):
+def test_more_alternations_bring_the_variation_down(evidence):
+    """What is minimised, written out: the mean length of the gradient, in opponent colours."""
+
     def variation(x: Tensor) -> float:
-        return float(x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean())
+        colours = torch.einsum("kc,nchw->nkhw", torch.from_numpy(OPPONENT).float(), x)
+        across, down = F.pad(colours.diff(dim=-1), (0, 1)), F.pad(colours.diff(dim=-2), (0, 0, 0, 1))
+        return (across.square() + down.square()).sqrt().mean().item()
 
     for name in ("inpaint", "super_resolution"):
-        found = [variation(TotalVariation(0.1, n).mu(evidence[name])) for n in (1, 4, 16)]
-        assert found == sorted(found, reverse=True) and found[0] > found[-1]
+        found = [variation(prior("blur").mu(evidence[name]))]
+        found += [variation(TotalVariation(0.05, n).mu(evidence[name])) for n in (1, 4, 16)]
+        assert found == sorted(found, reverse=True) and found[-1] < 0.95 * found[0]
 
 
 # Known answers: small and noisy images
@@ -322,12 +329,12 @@ def test_more_iterations_bring_the_variation_down(evidence):
 
 @pytest.mark.parametrize("name", ["lanczos", "bicubic", "tv"])
 def test_an_enlarged_ramp_is_a_ramp(name):
-    """Inside, where no border is extrapolated; to what the slope is under, whatever the kernel."""
+    """Inside, where no border is extrapolated, to far less than the steps of the repeated blocks."""
     shown = Evidence(task("super_resolution").observe(ramp(), ImageRng([0])))
     repeated = shown.observation.pinv
     mu = prior(name).mu(shown)
     inside = (..., slice(8, -8), slice(8, -8))
-    assert error(mu[inside], ramp()[inside]) < error(repeated[inside], ramp()[inside]) / (2 if name == "tv" else 50)
+    assert error(mu[inside], ramp()[inside]) < error(repeated[inside], ramp()[inside]) / (2 if name == "tv" else 20)
 
 
 @pytest.mark.parametrize("name", ["nlm", "tv", "wavelet"])
@@ -402,7 +409,8 @@ def test_one_step_elsewhere_takes_the_fill_for_a_noisy_image_and_is_held_to_y():
 
 
 def test_the_denoiser_says_how_far_its_predictions_are_clipped():
-    observation = Observation(torch.full((1, 3, 32, 32), 0.9), task("denoise_25").operator(ImageRng([0]), 32), 0.1)
+    y, operator = torch.full((1, 3, 32, 32), 0.9), task("denoise_25").operator(ImageRng([0]), 32)
+    observation = Observation(y, operator, 0.1, "proximal")
     made = [
         OneStepMmse().mu(Evidence(observation, denoiser=Gaussian(m=0.9, s=0.3, clip=clip))).max() for clip in (0.5, 0.0)
     ]

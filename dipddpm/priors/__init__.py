@@ -104,7 +104,7 @@ class Prior(Comparable, ABC):
         return (self,)
 
     def described(self) -> str:
-        """Its parameters in a few words for tables (``weight 0.1, iterations 10``), "" where it has none."""
+        """Its parameters in a few words for tables (``weight 0.1, alternations 10``), "" where it has none."""
         return ", ".join(
             f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
             for name, value in vars(self).items()

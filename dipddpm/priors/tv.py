@@ -14,9 +14,10 @@ from dipddpm.tasks import Observation
 from dipddpm.tasks.denoise import Identity
 
 INNER = 10
-"""Iterations of each proximal step; the steps after it go on where it stopped."""
-# Sum and differences of the colours, orthonormal: noise stays white. Smoothed there, noise of 25 of 255 falls to 27.2 dB,
-# in red, green and blue to 25.3 (32 photographs): they vary little in the differences.
+"""Iterations of each proximal step. At a weight of 0.05 they suffice; at larger ones they stop early, so that the image
+stays smoother than that of least variation, which photographs of 32 pixels like better (0.5 dB)."""
+# Sum and differences of the colours, orthonormal: noise stays white, and photographs vary little in the differences. Of
+# noise of 25 of 255, smoothing there leaves 27.2 dB, smoothing red, green and blue themselves 25.3 (32 photographs).
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]]) / np.sqrt([[3.0], [2.0], [1.5]])
 
 
@@ -28,19 +29,19 @@ class TotalVariation(Prior):
 
     Args:
         weight: of the total variation, for images in [0, 1]; for a constraint, the length of a step.
-        iterations: alternations, where y is a constraint.
+        alternations: of the two steps, where y is a constraint.
     """
 
     name = "tv"
     role = "control"
 
-    def __init__(self, weight: float = 0.1, iterations: int = 10):
-        self.weight, self.iterations = weight, iterations
+    def __init__(self, weight: float = 0.1, alternations: int = 10):
+        self.weight, self.alternations = weight, alternations
 
     def variants(self) -> Sequence[TotalVariation]:
-        # The small weights suit noise of 15 to 50 of 255; the large ones, and more iterations, a constraint.
+        # The small weights suit noise of 15 to 50 of 255; the large ones, and more alternations, a constraint.
         grid = ((0.05, 10), (0.075, 10), (0.1, 10), (0.2, 10), (0.5, 10), (0.5, 30))
-        return [TotalVariation(weight, iterations) for weight, iterations in grid]
+        return [TotalVariation(weight, alternations) for weight, alternations in grid]
 
     def applies(self, observation: Observation) -> bool:
         if observation.sigma:
@@ -52,7 +53,7 @@ class TotalVariation(Prior):
         if observation.sigma:
             return self._smoothed(observation.y, 200).clamp(-1, 1)
         z = Blur().mu(evidence)
-        for _ in range(self.iterations):
+        for _ in range(self.alternations):
             x = observation.consistent(z)
             z = z + self._smoothed(2 * x - z, INNER) - x
         return observation.consistent(observation.consistent(z).clamp(-1, 1))
