@@ -199,6 +199,83 @@ def test_a_metric_of_which_less_is_better_says_so(unsaved):
     assert [figure.axes[0].get_ylabel() for _, figure in unsaved] == ["PSNR, lower is better"] * 3
 
 
+def judged(architectures: Sequence[str] = ("skip", "unet")) -> Run:
+    """The same arms by two judges; by the second the arms of little PSNR are the better ones, up to a point."""
+    made = []
+    for i, r in enumerate(records(architectures)):
+        psnr = r.measures["psnr"].values
+        lpips = Measure("", False, "quality", [0.1 + 0.0004 * (v - 19.5) ** 2 + 0.0002 * (i % 3) for v in psnr])
+        judges = [["psnr", "st_lpips"], ["psnr"], ["st_lpips"]][i % 3]
+        chosen = judges if r.chosen else []
+        made.append(replace(r, measures=r.measures | {"st_lpips": lpips}, judges=judges, chosen=chosen))
+    made = run_of(made)
+    made.judges.append("st_lpips")
+    return made
+
+
+def plane(unsaved: list[tuple[str, Figure]], made: Run) -> Figure:
+    unsaved.clear()
+    draw(made, Path())
+    return dict(unsaved)["perception-distortion-inpaint"]
+
+
+def test_the_perception_distortion_plane_holds_what_either_judge_chose(unsaved):
+    made = judged()
+    figure = plane(unsaved, made)
+    axes = figure.axes[0]
+    assert axes.get_xlim()[0] > axes.get_xlim()[1], "better to the left"
+    shown = {(x, y) for line in axes.lines if line.get_marker() in "os^v" for x, y in line.get_xydata()}
+    means = {
+        r.arm: tuple(float(np.mean(r.measures[name].values)) for name in made.judges)
+        for r in made.records if r.chosen and r.leak == "none"
+    }  # fmt: skip
+    assert shown and {(round(x, 9), round(y, 9)) for x, y in means.values()} >= {
+        (round(x, 9), round(y, 9)) for x, y in shown
+    }
+    (circles,) = (line for line in axes.lines if line.get_markersize() == 8)
+    front = [tuple(point) for point in circles.get_xydata()]
+    beaten = [any(x > a and y < b for x, y in shown) for a, b in front]
+    assert len(front) > 1 and not any(beaten)
+    others = shown - {*front}
+    assert all(any(a >= x and b <= y for a, b in front) for x, y in others), "what is not on the front is beaten"
+    assert axes.get_legend() is None and "beyond the axes" in figure.get_suptitle()
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "hollow: chosen by ST-LPIPS" in legend and len([t for t in legend if t[:1].isdigit()]) == len(front)
+    assert not any("oracle" in text for text in legend)
+
+
+def test_the_plane_has_readable_text(unsaved):
+    figure = plane(unsaved, judged(["skip", "deep_decoder", "conv_decoder", "deep_decoder:matched"]))
+    figure.draw_without_rendering()
+    hidden = hidden_labels(figure)
+    texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in hidden]
+    boxes = [text.get_window_extent().padded(-1) for text in texts]
+    assert all(figure.bbox.count_contains(box.corners()) == 4 for box in boxes)
+    assert all(Bbox.intersection(a, b) is None for a, b in combinations(boxes, 2))
+
+
+def test_there_is_no_plane_of_one_judge_or_one_arm(unsaved):
+    made = judged()
+    made.judges.pop()
+    draw(made, Path())
+    assert not any(name.startswith("perception") for name, _ in unsaved)
+    made = judged()
+    made.records = [r for r in made.records if r.arm == "noise" and r.budget == 5]
+    unsaved.clear()
+    draw(made, Path())
+    assert not any(name.startswith("perception") for name, _ in unsaved)
+
+
+def test_a_chart_of_one_judge_shows_the_settings_that_it_chose(unsaved):
+    made = run_of(records(["skip"]))
+    other = [replace(r, judges=["st_lpips"], chosen=["st_lpips"]) for r in made.records if r.arm == "noise"]
+    high = {"psnr": Measure("dB", True, "quality", [99.0] * ITEMS)}
+    made.records += [replace(r, measures=high) for r in other]
+    draw(made, Path())
+    for _, figure in unsaved:
+        assert all(np.max(line.get_ydata(), initial=0) < 99 for axes in figure.axes for line in axes.lines)
+
+
 def test_pareto_front_by_hand():
     costs = [3.0, 1.0, 2.0, 2.0, 4.0, 1.0, 5.0]
     values = [20.0, 10.0, 15.0, 14.0, 20.0, 10.0, 21.0]

@@ -75,6 +75,9 @@ class Comparisons:
     def __init__(self, run: Run):
         self.run = run
         self.samples = samples(run.records)
+        self._places: dict[tuple[str, str], list[Sample]] = {}
+        for sample in self.samples:
+            self._places.setdefault((sample.record.suite, sample.record.group), []).append(sample)
         self.rivals = cache(self._rivals)
         self.tested = cache(self._tested)
         self.board = cache(self._board)
@@ -85,8 +88,7 @@ class Comparisons:
 
     def competing_with(self, sample: Sample) -> list[Sample]:
         """The samples of the same suite and group, the sample itself included."""
-        place = sample.record.suite, sample.record.group
-        return [other for other in self.samples if (other.record.suite, other.record.group) == place]
+        return self._places[sample.record.suite, sample.record.group]
 
     def chosen(self, group: str, judge: str) -> list[Sample]:
         """The samples of a group at the budget and in the setting that a judge chose for their arm."""

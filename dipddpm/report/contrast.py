@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dipddpm.measure.record import UNPAIRED, Record
-from dipddpm.measure.statistics import Estimate, cluster_means, detectable, mean_interval, paired_difference
+from dipddpm.measure.statistics import Estimate, cluster_means, detectable, estimates, paired_difference
 from dipddpm.report.costs import Paces
 
 
@@ -25,19 +25,16 @@ class Sample:
         record: that of the first repeat, for everything that repeats share.
         values: {metric: (repeats, images)}.
         seconds: {stage: seconds per image}, counted work times the run's pace of it, mean over repeats.
+        cost: their sum.
         repeats: which repeats these are, in the order of the values.
     """
 
     record: Record
     values: dict[str, np.ndarray]
     seconds: dict[str, float]
+    cost: float
     repeats: tuple[int, ...]
     _intervals: dict[str, Estimate] = field(default_factory=dict, repr=False)
-
-    @property
-    def cost(self) -> float:
-        """Seconds per image, all stages."""
-        return sum(self.seconds.values())
 
     def clusters(self, metric: str) -> np.ndarray:
         """(C,) means over repeats and over the images of each photograph."""
@@ -48,9 +45,8 @@ class Sample:
         return float(self.clusters(metric).mean())
 
     def interval(self, metric: str) -> Estimate:
-        """The mean over photographs, with its interval. It is computed once per metric."""
-        if metric not in self._intervals:
-            self._intervals[metric] = mean_interval(self.values[metric], self.record.clusters)
+        """The mean over photographs, with its interval. It is computed once per metric: see :func:`fill_intervals`."""
+        fill_intervals([self], metric)
         return self._intervals[metric]
 
     def sign(self, metric: str) -> int:
@@ -128,8 +124,24 @@ def samples(records: Iterable[Record]) -> list[Sample]:
         charged = [paces.seconds(member) for member in members]
         stages = dict.fromkeys(stage for seconds in charged for stage in seconds)
         seconds = {stage: float(np.mean([s.get(stage, 0.0) for s in charged])) for stage in stages}
-        made.append(Sample(first, values, seconds, tuple(member.repeat for member in members)))
+        repeats = tuple(member.repeat for member in members)
+        made.append(Sample(first, values, seconds, sum(seconds.values()), repeats))
     return made
+
+
+def fill_intervals(samples: Iterable[Sample], metric: str) -> None:
+    """Compute the intervals of many samples at once, so that each of them has its own at hand.
+
+    A report shows more than a thousand, and a bootstrap of many is as fast as one of a few.
+    """
+    sizes: dict[int, list[tuple[Sample, np.ndarray]]] = {}
+    for sample in samples:
+        if metric in sample.values and metric not in sample._intervals:
+            means = sample.clusters(metric)
+            sizes.setdefault(len(means), []).append((sample, means))
+    for members in sizes.values():
+        for (sample, _), found in zip(members, estimates([means for _, means in members]), strict=True):
+            sample._intervals[metric] = found
 
 
 def contrast(sample: Sample, rival: Sample | None, judge: str) -> Contrast | None:
@@ -167,7 +179,7 @@ def best_control(sample: Sample, others: Sequence[Sample], judge: str) -> Sample
     Noise is one of them, at any budget and with any number of averaged samples, and so is a prior that was trained.
     None without any.
     """
-    return best_validated([s for s in _rivals(sample, others, judge) if s.record.role == "control"], judge)
+    return best_validated(_rivals(sample, others, judge, "control"), judge)
 
 
 def best_part(sample: Sample, others: Sequence[Sample], judge: str) -> Sample | None:
@@ -176,7 +188,7 @@ def best_part(sample: Sample, others: Sequence[Sample], judge: str) -> Sample | 
     It may be of any family, and spend all that the treatment spends, on any duration, stopping rule or output.
     None without any.
     """
-    return best_validated([s for s in _rivals(sample, others, judge) if s.record.role == "part"], judge)
+    return best_validated(_rivals(sample, others, judge, "part"), judge)
 
 
 def comparator_at_equal_budget(
@@ -197,13 +209,13 @@ def best_validated(candidates: Sequence[Sample], judge: str) -> Sample | None:
     return best if best and math.isfinite(best.validated(judge)) else None
 
 
-def _rivals(sample: Sample, others: Sequence[Sample], judge: str) -> list[Sample]:
-    """Those that the judge sees, answer the same question, have no leak, and cost no more than the sample."""
-    record = sample.record
+def _rivals(sample: Sample, others: Sequence[Sample], judge: str, role: str) -> list[Sample]:
+    """Those of a role that the judge sees, answer the same question, have no leak, and cost no more than the sample."""
+    place = sample.record.suite, sample.record.group
     return [
         other for other in others
-        if (other.record.suite, other.record.group) == (record.suite, record.group)
-        and other.record.leak == record.leak == "none" and other.record.seen_by(judge) and other.cost <= sample.cost
+        if other.record.role == role and other.cost <= sample.cost and other.record.seen_by(judge)
+        and other.record.leak == sample.record.leak == "none" and (other.record.suite, other.record.group) == place
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from dipddpm.measure.record import Run
 from dipddpm.measure.statistics import Estimate, budget_to_reach, median_reached
 from dipddpm.report.comparisons import Comparisons
-from dipddpm.report.contrast import Contrast, Sample
+from dipddpm.report.contrast import Contrast, Sample, fill_intervals
 from dipddpm.report.verdict import exchange_rate
 
 CONTRASTS = ("control", "part", "comparator")
@@ -32,6 +32,8 @@ def frame(run: Run, comparisons: Comparisons | None = None) -> pd.DataFrame:
     for group in dict.fromkeys(sample.record.group for sample in comparisons.samples):
         for judge in run.judges:
             tested = comparisons.tested(group, judge)
+            for metric in dict.fromkeys(name for sample in comparisons.chosen(group, judge) for name in sample.values):
+                fill_intervals(comparisons.chosen(group, judge), metric)
             for leaking in (False, True):
                 board = comparisons.board(group, judge, leaking)
                 for sample, value, rank in zip(board.rows, board.values, board.ranks, strict=True):
@@ -73,7 +75,7 @@ def _row(sample: Sample, judge: str, value: Estimate, comparisons: Comparisons) 
         estimate = value if name == judge else sample.interval(name)
         row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     row |= _cost(sample, others, run)
-    row |= _reached(sample, [s for s in others if s.record.seen_by(judge)], run)
+    row |= _reached(sample, judge, others, run)
     return row
 
 
@@ -95,10 +97,11 @@ def _cost(sample: Sample, others: Sequence[Sample], run: Run) -> dict:
     return row
 
 
-def _reached(sample: Sample, others: Sequence[Sample], run: Run) -> dict:
+def _reached(sample: Sample, judge: str, others: Sequence[Sample], run: Run) -> dict:
     """What it takes the arm to reach each level: share of images, and budget and seconds where half of them do."""
     row: dict[str, object] = {}
-    own = {s.record.budget: s for s in others if s.record.arm == sample.record.arm}
+    mine = [s for s in others if s.record.arm == sample.record.arm and s.record.seen_by(judge)]
+    own = {s.record.budget: s for s in mine}
     grid = {budget: s for budget, s in own.items() if budget in run.grid} or own
     for metric in run.thresholds:
         higher = sample.record.measures[metric].higher_is_better

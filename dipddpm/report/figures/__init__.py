@@ -8,6 +8,7 @@ import numpy as np
 
 from dipddpm.measure.record import Run
 from dipddpm.report.comparisons import Comparisons
+from dipddpm.report.contrast import fill_intervals
 from dipddpm.report.figures import (
     against_budget,
     against_duration,
@@ -49,6 +50,7 @@ def draw(run: Run, folder: Path, comparisons: Comparisons | None = None) -> list
     drawable = [s for s in comparisons.samples if run.primary in s.values]
     drawable = [s for s in drawable if np.isfinite(s.values[run.primary]).all()]  # an arm that diverged cannot be drawn
     every = [s for s in drawable if s.record.seen_by(run.primary)]
+    fill_intervals(every, run.primary)
     made = []
     with style():
         for group in dict.fromkeys(sample.record.group for sample in every):
