@@ -16,7 +16,7 @@ from dipddpm.injection.none import NoInjection
 from dipddpm.metrics import Metric, metrics
 from dipddpm.registry import choose
 from dipddpm.rng import ImageRng
-from dipddpm.sampling import SAMPLERS, WITH_ETA
+from dipddpm.sampling import SAMPLERS, WITH_ETA, noise_levels
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import Observation
 
@@ -67,17 +67,21 @@ class Setting:
             takers = " and ".join(WITH_ETA)
             raise InputError(f"eta {self.eta:g} is for the samplers {takers}: {self.sampler} takes none")
 
-    @property
-    def steps(self) -> int:
-        """Steps that each sample visits."""
-        return self.nfe // (self.samples * self.travel)
+    def steps(self, schedule: Schedule, t: int | None) -> list[int]:
+        """The steps that each sample visits on its way down from ``t`` (T - 1 where it is None).
+
+        Raises:
+            InputError: they do not fit below t.
+        """
+        count = self.nfe // (self.samples * self.travel)
+        if self.sampler == "daps":
+            return noise_levels(schedule, count, t, least=self.travel - 1)
+        return schedule.steps(count, t)
 
     def check(self, schedule: Schedule) -> None:
         """Raise InputError unless ``t0`` is a step of the schedule and the evaluations of a sample fit below it."""
         if self.nfe:
-            # DAPS evaluates the network at as many steps of the schedule as it has evaluations.
-            fitting = self.steps * self.travel if self.sampler == "daps" else self.steps
-            schedule.steps(fitting, self.t0 if self.injection.uses_mu else None)
+            self.steps(schedule, self.t0 if self.injection.uses_mu else None)
 
     def axes(self) -> dict[str, object]:
         """Every part by name, as a record holds it."""
@@ -183,10 +187,8 @@ def _sample(
     if setting.sampler == "daps" and setting.held:
         options["draw"] = draw
     sample: Callable[..., Tensor] = SAMPLERS[setting.sampler]
-    x_hat = sample(
-        counted, x_t, schedule.steps(setting.steps, t), rng, clip=denoiser.clip, travel=setting.travel, **options
-    )
-    return x_hat, counted.nfe
+    steps = setting.steps(schedule, t)
+    return sample(counted, x_t, steps, rng, clip=denoiser.clip, travel=setting.travel, **options), counted.nfe
 
 
 def posterior_draw(observation: Observation, x_0: Tensor, spread: float, scale: float, rng: ImageRng) -> Tensor:

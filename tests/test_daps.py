@@ -4,6 +4,8 @@ For independent pixels x_0 ~ N(m, 1) the network's x_0 is E[x_0 | x_t], x_0 give
 which is the spread that DAPS assumes, and so every state has the marginal of x_t given y exactly.
 """
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -12,12 +14,12 @@ from dipddpm.errors import InputError
 from dipddpm.injection import injection
 from dipddpm.restore import Setting, posterior_draw, restore, restore_samples
 from dipddpm.rng import ImageRng
-from dipddpm.sampling import sample_daps
+from dipddpm.sampling import noise_levels, sample_daps
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
 
 M, SIZE, COUNT, STEPS, NOISY = 0.3, 8, 200, 40, 2 * 25 / 255
-LEFT_OUT = 1 - Schedule.linear().abar(Schedule.linear().steps(STEPS)[-1])
+LEFT_OUT = 1 - Schedule.linear().abar(noise_levels(Schedule.linear(), STEPS)[-1])
 """Variance of x_0 given the last state: the last step ends in a mean, so that samples lack it."""
 
 
@@ -108,8 +110,8 @@ def test_evaluations_of_the_flow_are_spread_below_each_step(travel, steps):
     model = Gaussian()
     observation = task("inpaint").observe(torch.zeros(2, 3, SIZE, SIZE), ImageRng([1, 2]))
     _, nfe = restore(model, observation, None, Setting(12, sampler="daps", eta=0.5, travel=travel), ImageRng([1, 2]))
-    schedule = model.schedule
-    assert model.visited == [s for t in schedule.steps(steps) for s in schedule.steps(travel, t)] and nfe == 12
+    levels = noise_levels(model.schedule, steps, least=travel - 1)
+    assert model.visited == [s for t in levels for s in model.schedule.steps(travel, t)] and nfe == 12
 
 
 def test_it_enters_where_a_prior_does():
@@ -118,16 +120,38 @@ def test_it_enters_where_a_prior_does():
     setting = Setting(10, injection("start"), 9, sampler="daps", eta=1.0, travel=5)
     x_hat, nfe = restore(model, observation, mu, setting, ImageRng([1, 2]))
     assert model.visited == [9, 7, 5, 3, 1, 4, 3, 2, 1, 0] and nfe == 10
+    assert noise_levels(model.schedule, 2, 9, least=4) == [9, 4]
     assert torch.allclose(observation.operator.A(x_hat), observation.y)
 
 
-def test_more_evaluations_than_steps_below_the_entry_are_refused():
-    setting = Setting(15, injection("start"), 9, sampler="daps", travel=5)
-    with pytest.raises(InputError, match="15 steps do not fit below t0=9"):
+def test_more_steps_than_there_are_below_the_entry_are_refused():
+    setting = Setting(35, injection("start"), 9, sampler="daps", travel=5)
+    with pytest.raises(InputError, match=r"7 steps from t0=9 to 4 do not fit: choose 1\.\.6"):
         setting.check(Schedule.linear())
-    Setting(15, injection("start"), 9, travel=5).check(Schedule.linear())  # others pass over the same steps again
+    Setting(30, injection("start"), 9, sampler="daps", travel=5).check(Schedule.linear())
     with pytest.raises(InputError, match="5 steps do not fit below t0=2"):
         sample_daps(Gaussian(), torch.zeros(1, 3, 4, 4), [9, 2], ImageRng([1]), travel=5)
+
+
+@pytest.mark.parametrize(
+    ("count", "start", "least"), [(1, 999, 0), (20, 999, 0), (100, 999, 4), (20, 25, 3), (6, 5, 0)]
+)
+def test_levels_are_spaced_evenly_in_their_seventh_root(count, start, least):
+    schedule = Schedule.linear()
+    steps = noise_levels(schedule, count, start, least)
+    assert len(steps) == count and steps[0] == start and steps[-1] >= least
+    assert all(above > below for above, below in pairwise(steps))
+    if count == 20 and start == 999:
+        roots = torch.tensor([schedule.snr(t) ** (-0.5 / 7) for t in steps])
+        assert schedule.snr(steps[-1]) ** -0.5 == pytest.approx(0.02, rel=0.1)
+        # A step stands for every level within half the distance to the next: 0.01 of a root at the low end.
+        assert torch.allclose(roots.diff(), roots.diff().mean().expand(19), atol=0.02)
+
+
+def test_no_steps_or_a_start_outside_the_schedule_are_refused():
+    for count, start in ((0, 999), (3, 1000), (3, -1)):
+        with pytest.raises(InputError, match="t0"):
+            noise_levels(Schedule.linear(), count, start)
 
 
 @pytest.mark.parametrize("name", ["inpaint", "denoise_25"])

@@ -137,7 +137,8 @@ def test_averaging_lowers_the_error(denoiser):
 
 
 def test_the_setting_names_its_samples_and_refuses_what_cannot_be_shared_out():
-    assert Setting(12, samples=3).axes()["samples"] == 3 and Setting(12, samples=3, travel=2).steps == 2
+    assert Setting(12, samples=3).axes()["samples"] == 3
+    assert Setting(12, samples=3, travel=2).steps(Schedule.linear(), 99) == [99, 49]
     with pytest.raises(InputError, match="20 evaluations cannot be shared out over 4 samples of 2 passes"):
         Setting(20, samples=4, travel=2)
     with pytest.raises(InputError, match="samples must be at least 1, got 0"):
