@@ -14,7 +14,6 @@ from dipddpm.experiments.axes import Axis, axes_of, axis, deciding, overridden
 from dipddpm.experiments.generation_arms import GenerationAxes
 from dipddpm.experiments.stages import CostAxes
 from dipddpm.experiments.training_arms import TrainingAxes
-from dipddpm.experiments.tuning import START_SOLVERS
 from dipddpm.registry import choose
 
 EVERY_ARCHITECTURE = ("skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
@@ -114,10 +113,10 @@ PROFILES: Mapping[str, Profile] = {
                 noise_budgets=(120,),
                 offers=(120,),
                 offered_controls=1,
-                solvers=START_SOLVERS[1:3],
+                solvers=(("ddim", 1.0, 1), ("ddim", 1.0, 5), ("daps", 0.0, 1)),
                 noise_solvers=(
-                ("ddim", 0.0, 1), ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("ddim", 1.0, 10),
-                ("dpmpp_2m", 0.0, 1),
+                ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1),
+                ("daps", 0.0, 1), ("daps", 0.5, 1),
                 ),
                 strengths=(8.0,),
                 trials=8,
@@ -147,6 +146,7 @@ PROFILES: Mapping[str, Profile] = {
                 strengths=(1.0, 2.0, 4.0, 8.0, 16.0),
                 noise_solvers=(
                 *(("ddim", eta, travel) for eta in (0.0, 0.5, 0.85, 1.0) for travel in (1, 2, 4, 5, 10, 20)),
+                *(("daps", eta, travel) for eta in (0.0, 0.5, 1.0) for travel in (1, 2, 5)),
                 ("dpmpp_2m", 0.0, 1),
                 ),
                 trials=20,
