@@ -77,7 +77,10 @@ class Dataset(ABC):
         Raises:
             InputError: as :meth:`load`.
         """
-        return image_keys(self.images(split))
+        kept: dict[Split, list[str]] = vars(self).setdefault("_names", {})
+        if split not in kept:
+            kept[split] = image_keys(self.images(split))
+        return kept[split]
 
     def sample(self, split: Split, count: int, or_fewer: bool = False) -> Tensor:
         """``count`` images spread evenly over a split and its photographs, (count, 3, size, size) uint8.

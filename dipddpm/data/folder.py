@@ -43,7 +43,10 @@ class Folder(Dataset):
 
     def photographs(self, split: Split) -> list[str]:
         """The path of every file below the folder: each is a photograph of its own."""
-        return [file.relative_to(self.location or "").as_posix() for file in self.files(split)]
+        kept: dict[Split, list[str]] = vars(self).setdefault("_names", {})  # walking a large folder takes seconds
+        if split not in kept:
+            kept[split] = [file.relative_to(self.location or "").as_posix() for file in self.files(split)]
+        return kept[split]
 
     def files(self, split: Split) -> list[Path]:
         """Paths of a split's images, sorted.
