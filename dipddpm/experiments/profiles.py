@@ -126,6 +126,29 @@ PROFILES: Mapping[str, Profile] = {
             ),
         ),
         Profile(
+            name="standard",
+            restoration=RestorationAxes(
+                images=64,
+                validation_images=16,
+                tasks=("inpaint", "super_resolution", "denoise_25"),
+                architectures=("skip", "encoder_decoder", "deep_decoder"),
+                few_architectures=("skip", "deep_decoder"),
+                iterations=(50, 150),
+                long_iterations=(400,),
+                budgets=(1, 5, 20),
+                noise_budgets=(120,),
+                offers=(120,),
+                offered_controls=1,
+                solvers=(("ddim", 1.0, 1), ("ddim", 1.0, 5), ("daps", 0.0, 1)),
+                noise_solvers=(
+                ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1),
+                ("daps", 0.0, 1), ("daps", 0.5, 1),
+                ),
+                strengths=(8.0,),
+                trials=8,
+            ),
+        ),
+        Profile(
             name="full",
             seeds=3,
             restoration=RestorationAxes(
