@@ -182,5 +182,5 @@ def test_what_only_adds_cells_does_not_decide_the_others(option):
 
 
 def test_unknown_profile():
-    with pytest.raises(InputError, match="unknown profile 'huge': choose from smoke, quick, full"):
+    with pytest.raises(InputError, match="unknown profile 'huge': choose from smoke, quick, standard, full"):
         profile("huge")

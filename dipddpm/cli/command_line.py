@@ -121,9 +121,7 @@ def _score(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--reference", required=True, metavar="DATASET", help="real images: cifar10, folder:PATH, ...")
     p.add_argument("--data-root", type=Path, help=DATA_ROOT)
     p.add_argument("--split", default="train", help="of the reference; train+validation is all of both (default train)")
-    p.add_argument(
-        "--extractor", default="embedded64", help="embedded64, efficientnet-lite0, inception-v3[:WEIGHTS]"
-    )
+    p.add_argument("--extractor", default="embedded64", help="embedded64, efficientnet-lite0, inception-v3[:WEIGHTS]")
     add_device(p)
     p.set_defaults(module="dipddpm.cli.score")
 

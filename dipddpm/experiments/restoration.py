@@ -147,14 +147,15 @@ class Restoration:
         return Tuned(settings[at], means[judge], means)
 
     def _alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
-        """The arms that are tuned in one batch with this one: they have its DIP, or none like it, and the same settings
-        to try. Each stands there with every choice of parameters that a judge made for it."""
+        """The arms that are tuned in one batch with this one: they have its DIP, or none like it, were both learned
+        or not, and have the same settings to try. Each stands there with every choice of parameters that a judge made for it."""
         beside = [tuned_as(other, self.axes, task, budget) for other, at in self.cells(task) if at == budget]
         settings = self.settings(arm, task, budget)
         alike = [
             other
             for other in beside
             if other.architecture == arm.architecture
+            and other.prior.learned == arm.prior.learned
             and other.leak == "none"
             and self.settings(other, task, budget) == settings
         ]
