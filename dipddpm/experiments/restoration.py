@@ -148,7 +148,8 @@ class Restoration:
 
     def _alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
         """The arms that are tuned in one batch with this one: they have its DIP, or none like it, were both learned
-        or not, and have the same settings to try. Each stands there with every choice of parameters that a judge made for it."""
+        or not, and have the same settings to try. Each stands there with every choice of parameters that a judge made.
+        """
         beside = [tuned_as(other, self.axes, task, budget) for other, at in self.cells(task) if at == budget]
         settings = self.settings(arm, task, budget)
         alike = [
