@@ -102,7 +102,7 @@ PROFILES: Mapping[str, Profile] = {
             name="quick",
             restoration=RestorationAxes(
                 images=12,
-                validation_images=8,
+                validation_images=6,
                 tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
                 architectures=EVERY_ARCHITECTURE,
                 few_architectures=("skip", "deep_decoder"),
@@ -119,7 +119,7 @@ PROFILES: Mapping[str, Profile] = {
                 ("daps", 0.0, 1), ("daps", 0.5, 1),
                 ),
                 strengths=(8.0,),
-                trials=8,
+                trials=6,
             ),
             training=TrainingAxes(
                 updates=(10, 40),

@@ -244,14 +244,15 @@ class Restoration:
         """The start of a role that is at ``place`` (0: the best) on the validation images, at about ``total``
         evaluations: what it makes of the money that a DIP costs. One cell for each choice of the judges.
 
-        Of the settings that it was tuned to at its budgets, each with as many more samples, or steps, as ``total`` pays
-        for, the one that is best on the validation images.
+        Of the settings that it was tuned to at its best budget and at its largest, each with as many more samples, or
+        steps, as ``total`` pays for, the one that is best on the validation images.
         """
         choices: dict[tuple[Arm, Setting], dict[str, Mapping[str, float]]] = {}
         for judge, higher in self.higher.items():
             arm = self.leaders(task, judge, role)[place]
             ran = self.with_parameters(arm, task)[judge]
-            smaller = [self.tuned(arm, task, at, judge).setting for at in self.budgets(arm, task) if at]
+            budgets = {self.best_budget(arm, task, judge=judge), self.budgets(arm, task)[-1]}
+            smaller = [self.tuned(arm, task, at, judge).setting for at in sorted(budgets)]
             trials = more_of(smaller, total, self.denoiser.schedule)
             scores = self._scored(ran, task, trials)
             at = best(scores[judge], higher)
