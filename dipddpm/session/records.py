@@ -15,6 +15,7 @@ from dipddpm.measure.record import Measure, Record, RecordRole
 from dipddpm.metrics import metrics
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys, seed_for
+from dipddpm.sampling import WITH_ETA
 from dipddpm.session.experiments import Experiments
 from dipddpm.tasks import task as task_named
 from dipddpm.training_loss import HELD_OUT_T
@@ -230,9 +231,11 @@ def _of_populations(scores: Mapping[str, Sequence]) -> dict[str, Measure]:
 
 def describe(setting: Setting) -> str:
     """A setting in a few words: ``t0 200, ddim eta 1 x5``."""
-    parts = [f"ddim eta {setting.eta:g}" if setting.sampler == "ddim" else setting.sampler]
+    parts = [f"{setting.sampler} eta {setting.eta:g}" if setting.sampler in WITH_ETA else setting.sampler]
     if setting.travel > 1:
         parts[0] += f" x{setting.travel}"
+    if setting.samples > 1:
+        parts.append(f"mean of {setting.samples}")
     if not setting.injection.starts_at_T:
         parts.insert(0, f"t0 {setting.t0}")
     if setting.strength != 1:
