@@ -283,20 +283,12 @@ def bench_peers(stage, asked_for, experiments, run_once, record):
     call = {"stage": stage, "device": experiments.device, "versions": {name: version(name) for name in RIVALS}}
     found = experiments.memo(compare_with_peers, call, run=run_once).value
     for name, rival in found["rivals"].items():
+        middle = median_ratio(rival["ratios"], [1.0])
+        times = Measure("x", True, "timing", rival["ratios"], interval=middle[1:])
         record(
             Record(
-                suite="peers",
-                group=stage.replace("_", " "),
-                arm=name,
-                role="stage",
-                budget=0,
-                axes={"at once": found["items"]},
-                measures={
-                    "their time over ours": Measure(
-                        "x", True, "timing", rival["ratios"], interval=median_ratio(rival["ratios"], [1.0])[1:]
-                    ),
-                    "our seconds": Measure("s", False, "timing", rival["ours"]),
-                },
-                seconds={},
+                suite="peers", group=stage.replace("_", " "), arm=name, role="stage", budget=0,
+                axes={"at once": found["items"]}, seconds={},
+                measures={"their time over ours": times, "our seconds": Measure("s", False, "timing", rival["ours"])},
             )
-        )
+        )  # fmt: skip

@@ -158,7 +158,7 @@ def noise_levels(schedule: Schedule, count: int, t_start: int | None = None, lea
 
     The levels, sqrt(1 / snr_t), are spaced evenly in their seventh root down to 0.02 (Karras et al. 2206.00364, eq. 5;
     DAPS anneals by them too), each as near as a step of its own allows. From noise, 15 of 100 steps are below a level
-    of 0.2 where :meth:`Schedule.steps` has 6. With 70 % of the pixels missing, DAPS at 100 evaluations gains 0.6 dB.
+    of 0.2 where :meth:`Schedule.steps` has 5. With 70 % of the pixels missing, DAPS at 100 evaluations gains 0.6 dB.
 
     Args:
         least: the smallest step to visit.

@@ -11,6 +11,7 @@ from dipddpm.restore import Setting, mean_of, restore, restore_samples
 from dipddpm.rng import ImageRng
 from dipddpm.sampling import sample_ddim
 from dipddpm.schedule import Schedule
+from dipddpm.session.records import describe
 from dipddpm.tasks import task
 from dipddpm.unet import UNet
 
@@ -163,3 +164,8 @@ def test_generators_of_samples():
     first = many.randn(2)
     assert torch.equal(first[:2], ImageRng([3, 4]).randn(2))
     assert not torch.equal(rng.randn(2), first[:2]), "the first sample's generators are the very same"
+
+
+def test_a_table_says_how_many_samples_were_averaged():
+    assert describe(Setting(40, sampler="daps", eta=0.5, samples=4)) == "daps eta 0.5, mean of 4"
+    assert describe(Setting(40, eta=1.0, travel=5)) == "ddim eta 1 x5"

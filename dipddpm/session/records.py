@@ -16,6 +16,7 @@ from dipddpm.metrics import metrics
 from dipddpm.report.agreed_names import FLOOR, NOT_JUDGED
 from dipddpm.restore import Setting
 from dipddpm.rng import image_keys, seed_for
+from dipddpm.sampling import WITH_ETA
 from dipddpm.session.experiments import Experiments
 from dipddpm.tasks import task as task_named
 from dipddpm.training_loss import HELD_OUT_T
@@ -283,7 +284,7 @@ def _of_populations(scores: Mapping[str, Sequence], prefix: str = "") -> dict[st
 
 def describe(setting: Setting) -> str:
     """A setting in a few words: ``t0 200, ddim eta 1 x5``."""
-    parts = [f"ddim eta {setting.eta:g}" if setting.sampler == "ddim" else setting.sampler]
+    parts = [f"{setting.sampler} eta {setting.eta:g}" if setting.sampler in WITH_ETA else setting.sampler]
     if setting.travel > 1:
         parts[0] += f" x{setting.travel}"
     if setting.samples > 1:
