@@ -55,6 +55,8 @@ class Prior(Comparable, ABC):
         in_generation: it starts a population of the generation experiment.
         trains_with: names of the injections that a network is trained with it as a control for the DIP.
         instead_of: name of the prior whose place it takes in the training comparison wherever it applies.
+        learned: it was made with training images beyond y.
+        training_seconds: what that training took, once; amortised over the images of a break-even.
     """
 
     name: ClassVar[str]
@@ -68,10 +70,16 @@ class Prior(Comparable, ABC):
     in_generation: ClassVar[bool] = False
     trains_with: ClassVar[tuple[str, ...]] = ()
     instead_of: ClassVar[str] = ""
+    learned: ClassVar[bool] = False
+    training_seconds: float = 0.0
 
     def applies(self, observation: Observation) -> bool:
         """Whether the prior makes sense for an observation."""
         return True
+
+    def described(self) -> str:
+        """Its parameters in a few words for tables, "" where it has none."""
+        return ""
 
     @abstractmethod
     def mu(self, evidence: Evidence) -> Tensor | None:
