@@ -107,7 +107,7 @@ def train_warm_start(
     """
     device, settings = torch.device(device), _with_tasks(settings)
     images, held = dataset.images("train"), dataset.sample("validation", held_out, or_fewer=True)
-    config = {"size": dataset.size, "channels": list(settings.channels), "blocks": settings.blocks}
+    config: dict[str, Any] = {"size": dataset.size, "channels": list(settings.channels), "blocks": settings.blocks}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         training = _Training(WarmStart(**config), settings, device)

@@ -192,11 +192,11 @@ def fill(seen: Tensor, weight: Tensor) -> Tensor:
 def warm_start_loss(prediction: Prediction, x_0: Tensor) -> Tensor:
     """Gaussian negative log likelihoods, one value per image, (N,): of the mean, and of the spread given the mean.
 
-    The mean is judged as if the image had one spread, the best for it: log(mean squared error) / 2. That is its PSNR but
-    for sign and scale, so that hard and easy degradations weigh alike. The spread is judged pixel by pixel, and moves
-    no mean. In the joint likelihood, which the paper has, pixels that are hard to predict hardly move the mean (Seitzer
-    et al. 2203.09168, section 3); with the weights proposed there (beta-NLL, beta = 1/2) the mean of a toy problem, one
-    colour in noise, still had 1.7 times the error after as many updates.
+    The mean is judged as if the image had one spread, the best for it: log(mean squared error) / 2. That is its PSNR
+    but for sign and scale, so that hard and easy degradations weigh alike. The spread is judged pixel by pixel, and
+    moves no mean. In the joint likelihood, which the paper has, pixels that are hard to predict hardly move the mean
+    (Seitzer et al. 2203.09168, section 3); with the weights proposed there (beta-NLL, beta = 1/2) the mean of a toy
+    problem, one colour in noise, still had 1.7 times the error after as many updates.
     """
     squared = (prediction.mean - x_0).square()
     variance = prediction.spread.square()

@@ -1,4 +1,4 @@
-"""The learned warm start: known answers, a training that resumes to the same bits, a checkpoint that is what it says."""
+"""The learned warm start: known answers, training that resumes to the same bits, a checkpoint that is what it says."""
 
 import hashlib
 import json
@@ -19,6 +19,7 @@ from dipddpm.prior_sets import make_prior, observe
 from dipddpm.priors import Evidence, prior
 from dipddpm.priors.learned import SHIPPED, Learned
 from dipddpm.rng import ImageRng
+from dipddpm.schedule import Schedule
 from dipddpm.tasks import task
 from dipddpm.train_warm_start import WarmStartSettings, degraded, honest_tasks, train_warm_start
 from dipddpm.warm_start import (
@@ -160,8 +161,8 @@ def test_every_task_is_learnt_but_the_one_that_shows_the_photograph(tmp_path):
 
 
 def test_it_learns_the_posterior_of_one_colour_in_noise(tmp_path):
-    """y = c + sigma n, with c the same in all K pixels of a channel and anything beforehand: the posterior is N(mean of y,
-    sigma^2 / K), but for a shrinkage towards the middle of the range by less than 2 %."""
+    """y = c + sigma n, with c the same in all K pixels of a channel and anything beforehand: the posterior is
+    N(mean of y, sigma^2 / K), but for a shrinkage towards the middle of the range by less than 2 %."""
     dataset, out = Colours(size=8), tmp_path / "a.safetensors"
     settings = small(300, tasks=("denoise_50",), lr=1e-2, ema_decay=0.95, channels=(24, 32))
     record = train_warm_start(dataset, out, settings, held_out=32)
@@ -169,11 +170,13 @@ def test_it_learns_the_posterior_of_one_colour_in_noise(tmp_path):
     (found,) = open_warm_start(out).predict([observation])
     posterior = observation.y.mean((2, 3), keepdim=True)
     away = float((found.mean - posterior).square().mean().sqrt())
-    assert away < 0.25 * observation.sigma, "the mean is not the posterior's"
+    assert away < 0.2 * observation.sigma, "the mean is not the posterior's"
     error = float((found.mean - to_float(dataset.load("test"))).square().mean().sqrt())
-    assert float(found.spread.square().mean().sqrt()) == pytest.approx(error, rel=0.3)
+    spread = float(found.spread.square().mean().sqrt())
+    assert error / 1.5 < spread < 1.5 * error, "the spread is not the size of the error (it began at twice that)"
     measured = record["calibration"]["denoise_50"]
-    assert 0.55 < measured["within_1"] < 0.8 and 0.88 < measured["within_2"] < 0.99
+    assert 0.55 < measured["within_1"] < measured["within_2"] and measured["within_2"] > 0.9
+    assert measured["t0"] == Schedule.linear().matched_step(measured["spread"])
     assert record["loss_curve"][-1][1] < record["loss_curve"][0][1] - 0.3
 
 
@@ -331,3 +334,18 @@ def test_it_applies_to_the_size_that_it_was_trained_on():
     for size, applies in ((32, True), (16, False)):
         images = torch.zeros(1, 3, size, size, dtype=torch.uint8)
         assert prior("learned").applies(observe(images, "inpaint", 0, "cpu")) is applies
+
+
+# ---- What ships ----------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_network_is_small_and_what_its_record_says():
+    record = read(SHIPPED)
+    assert SHIPPED.stat().st_size < 3_000_000
+    assert record["sha256"] == prior("learned").fingerprint == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    assert {"command", "data", "seed", "updates", "loss_curve", "torch", "seconds"} <= record.keys()
+    assert record["data"] == "folder:cifar10-jpeg" and record["images"] >= 20_000
+    assert tuple(record["tasks"]) == honest_tasks() == tuple(record["calibration"])
+    network = open_warm_start(SHIPPED)
+    assert sum(p.numel() for p in network.parameters()) == record["parameters"]
+    assert prior("learned").training_seconds == record["training_seconds"] > 60

@@ -27,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     for add in (
-        _train, _train_extractor, _train_warm_start, _generate, _score, _report, _publish, _compare, _baseline, _calibrate,
-        _profile,
+        _train, _train_extractor, _train_warm_start, _generate, _score, _report, _publish, _compare, _baseline,
+        _calibrate, _profile,
     ):  # fmt: skip
         add(verbs)
     return top
