@@ -16,11 +16,23 @@ from dipddpm.registry import choose, discover
 
 ROOT = Path(dipddpm.__file__).parent
 
-VERBS = ["checkpoints", "train", "generate", "train_extractor", "prior_sets"]
+VERBS = ["checkpoints", "train", "generate", "train_extractor", "train_warm_start", "prior_sets"]
 # Each layer may import itself and those above it.
 LAYERS = [
     ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels"],
-    ["schedule", "unet", "dip", "tasks", "data", "metrics", "extractors", "population", "stacking", "stopping"],
+    [
+        "schedule",
+        "unet",
+        "warm_start",
+        "dip",
+        "tasks",
+        "data",
+        "metrics",
+        "extractors",
+        "population",
+        "stacking",
+        "stopping",
+    ],
     ["fitting", "injection", "priors", "sampling", "denoisers"],
     ["restore", "training", "training_loss"],
     VERBS,
@@ -36,6 +48,7 @@ MEASURED = [
     "train",
     "generate",
     "train_extractor",
+    "train_warm_start",
     "prior_sets",
     "experiments",
     "session",

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from dipddpm import __version__
-from dipddpm.cli.options import add_device, count, decay, integers, rate, share
+from dipddpm.cli.options import add_device, count, decay, integers, names, rate, share
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "daps")
 STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "features")
@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     for add in (
-        _train, _train_extractor, _generate, _score, _report, _publish, _compare, _baseline, _calibrate, _profile
+        _train, _train_extractor, _train_warm_start, _generate, _score, _report, _publish, _compare, _baseline,
+        _calibrate, _profile,
     ):  # fmt: skip
         add(verbs)
     return top
@@ -85,6 +86,27 @@ def _train_extractor(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--lr", type=rate, default=4e-3, help="peak learning rate (default %(default)s)")
     p.add_argument("--seed", type=int, default=0)
     p.set_defaults(module="dipddpm.cli.train_extractor")
+
+
+def _train_warm_start(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser("train-warm-start", help="train the prior 'learned'; run again to go on where it stopped")
+    p.add_argument("--dataset", required=True, help="what the denoiser was trained on: cifar10, folder:PATH, ...")
+    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
+    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
+    p.add_argument("--task", type=names, default=(), help="degradations, with commas (default: all that leak nothing)")
+    p.add_argument("--steps", type=count, default=2500, help="updates (default %(default)s)")
+    p.add_argument("--batch", type=count, default=16, help="images per update, over all tasks (default %(default)s)")
+    p.add_argument("--lr", type=rate, default=3e-3, help="peak learning rate (default %(default)s)")
+    p.add_argument("--ema", type=decay, default=0.99, help="decay of the averaged weights (default %(default)s)")
+    p.add_argument("--size", type=count, default=32, help="pixels (default %(default)s)")
+    p.add_argument("--channels", type=integers, default=(48, 96), help="width per resolution (default 48,96)")
+    p.add_argument("--blocks", type=count, default=1, help="residual blocks per resolution (default %(default)s)")
+    p.add_argument(
+        "--held-out", type=count, default=256, help="validation images for the calibration (default %(default)s)"
+    )
+    p.add_argument("--seed", type=int, default=0)
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.train_warm_start")
 
 
 # ---- Populations --------------------------------------------------------------------------------------------------

@@ -38,6 +38,11 @@ def decay(text: str) -> float:
     return value
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def integers(text: str) -> tuple[int, ...]:
     """Whole numbers with commas between them."""
     return tuple(int(part) for part in text.split(",") if part)

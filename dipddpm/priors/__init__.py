@@ -74,6 +74,8 @@ class Prior(Comparable, ABC):
         in_generation: it starts a population of the generation experiment.
         trains_with: names of the injections that a network is trained with it as a control for the DIP.
         instead_of: name of the prior whose place it takes in the training comparison wherever it applies.
+        learned: it was made with training images beyond y.
+        training_seconds: what that training took, once; amortised over the images of a break-even.
     """
 
     name: ClassVar[str]
