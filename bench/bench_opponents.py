@@ -36,12 +36,13 @@ OURS = {
     "projection": [
         Setting(NFE, NOISE, sampler=sampler, eta=eta, travel=travel)
         for sampler, eta, travel in (
-            ("daps", 0.0, 1), ("daps", 0.5, 1), ("daps", 0.0, 2), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("ddim", 1.0, 10),
+            ("renoise", 0.5, 1), ("renoise", 0.7, 1), ("renoise", 0.85, 1), ("renoise", 1.0, 1), ("ddim", 1.0, 5),
+            ("ddim", 1.0, 10),
         )
     ],
     # Where y is noisy it is a state of the diffusion itself: DDRM makes use of that, and so does our matched start.
     "proximal": [
-        *(Setting(NFE, NOISE, sampler="daps", strength=strength) for strength in (2.0, 4.0, 8.0)),
+        *(Setting(NFE, NOISE, sampler="renoise", eta=0.7, strength=strength) for strength in (1.0, 2.0, 4.0)),
         *(Setting(NFE, NOISE, sampler="ddim", eta=1.0, strength=strength) for strength in (4.0, 8.0)),
         Setting(1, MATCHED, held=False),
     ],

@@ -16,7 +16,7 @@ from dipddpm.injection.none import NoInjection
 from dipddpm.metrics import Metric, metrics
 from dipddpm.registry import choose
 from dipddpm.rng import ImageRng
-from dipddpm.sampling import SAMPLERS, WITH_ETA, noise_levels
+from dipddpm.sampling import BY_LEVEL, SAMPLERS, WITH_ETA, noise_levels
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import Observation
 
@@ -30,9 +30,9 @@ class Setting:
             answer.
         injection: how the prior enters.
         t0: the step it enters at.
-        sampler: ``ddim``, ``ddpm``, ``dpmpp_2m`` or ``daps``.
-        eta: of DDIM, 0 deterministic, 1 ancestral; of DAPS, the scale of its draws; 0 for the other samplers, which
-            take none.
+        sampler: ``ddim``, ``ddpm``, ``dpmpp_2m``, ``renoise`` or ``daps``.
+        eta: of DDIM, 0 deterministic, 1 ancestral; of renoise, the scale of its noise, above 0; of DAPS, the scale of
+            its draws; 0 for the other samplers, which take none.
         travel: passes over each step (time travel); for DAPS, evaluations of the flow per step.
         strength: of the proximal data consistency, where y is noisy.
         held: the predicted x_0 is held to y at every step; without it, y decides nothing after the start.
@@ -64,8 +64,10 @@ class Setting:
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta goes from 0 (deterministic) to 1 (ancestral), got {self.eta:g}")
         if self.eta and self.sampler not in WITH_ETA:
-            takers = " and ".join(WITH_ETA)
+            takers = ", ".join(WITH_ETA)
             raise InputError(f"eta {self.eta:g} is for the samplers {takers}: {self.sampler} takes none")
+        if self.sampler == "renoise" and not self.eta:
+            raise InputError("renoise adds noise of eta times the level at every step: eta must be above 0, got 0")
 
     def steps(self, schedule: Schedule, t: int | None) -> list[int]:
         """The steps that each sample visits on its way down from ``t`` (T - 1 where it is None).
@@ -74,8 +76,8 @@ class Setting:
             InputError: they do not fit below t.
         """
         count = self.nfe // (self.samples * self.travel)
-        if self.sampler == "daps":
-            return noise_levels(schedule, count, t, least=self.travel - 1)
+        if self.sampler in BY_LEVEL:
+            return noise_levels(schedule, count, t, least=self.travel - 1 if self.sampler == "daps" else 0)
         return schedule.steps(count, t)
 
     def check(self, schedule: Schedule) -> None:

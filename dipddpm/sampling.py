@@ -153,6 +153,27 @@ def sample_dpmpp_2m(
     return _reverse(model, x_t, steps, rng, step, refine, clip, travel)
 
 
+def sample_renoise(
+    model: Model, x_t: Tensor, steps: Sequence[int], rng: ImageRng, *, eta: float = 1.0, refine: Refine | None = None,
+    clip: float = 1.0, travel: int = 1,
+) -> Tensor:  # fmt: skip
+    """Fresh noise of ``eta`` times the level at every step: x_s = sqrt(abar_s) x_0 + eta sqrt(1 - abar_s) z.
+
+    With eta 1 this is DDRM with its own eta of 1 (Kawar et al. 2201.11793, eq. 7) and DAPS without draws. Below 1 the
+    network is told of more noise than there is, and predicts an image nearer to the mean of what could be: PSNR gains
+    0.3 to 1 dB at no cost, detail is lost. deepinv's DDRM divides its noise by sqrt(2), which is an eta of 0.71.
+    Arguments and result as in :func:`sample_ddpm`.
+    """
+
+    def step(x_0: Tensor, x: Tensor, t: int, t_prev: int) -> Tensor:
+        if t_prev < 0:
+            return x_0
+        abar_s = model.schedule.abar(t_prev)
+        return abar_s**0.5 * x_0 + eta * (1 - abar_s) ** 0.5 * rng.randn(*x.shape[1:])
+
+    return _reverse(model, x_t, steps, rng, step, refine, clip, travel)
+
+
 def noise_levels(schedule: Schedule, count: int, t_start: int | None = None, least: int = 0) -> list[int]:
     """``count`` steps from ``t_start`` (T - 1 by default) downwards whose noise levels are those of EDM.
 
@@ -237,9 +258,13 @@ class Sampler(Protocol):
 
 
 SAMPLERS: Mapping[str, Sampler] = {
-    "ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m, "daps": sample_daps
+    "ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m, "renoise": sample_renoise,
+    "daps": sample_daps,
 }  # fmt: skip
 """Every sampler by name, each with its defaults (``ddim`` is deterministic: eta 0)."""
 
-WITH_ETA = ("ddim", "daps")
+WITH_ETA = ("ddim", "renoise", "daps")
 """Samplers that take an eta."""
+
+BY_LEVEL = ("renoise", "daps")
+"""Samplers that forget their state, so that their steps can be spaced by noise level (:func:`noise_levels`)."""

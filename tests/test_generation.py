@@ -219,8 +219,8 @@ def test_what_does_not_go_together(denoiser, tmp_path, options, message):
         ({"eta": 7.0}, "eta goes from 0 .deterministic. to 1 .ancestral., got 7"),
         ({"eta": -0.1}, "got -0.1"),
         ({"eta": float("nan")}, "got nan"),
-        ({"eta": 0.5, "sampler": "ddpm"}, "eta 0.5 is for the samplers ddim and daps: ddpm takes none"),
-        ({"eta": 1.0, "sampler": "dpmpp_2m"}, "eta 1 is for the samplers ddim and daps: dpmpp_2m takes none"),
+        ({"eta": 0.5, "sampler": "ddpm"}, "eta 0.5 is for the samplers ddim, renoise, daps: ddpm takes none"),
+        ({"eta": 1.0, "sampler": "dpmpp_2m"}, "eta 1 is for the samplers ddim, renoise, daps: dpmpp_2m takes none"),
     ],
 )
 def test_an_eta_that_no_sampler_has(options, message):
@@ -382,7 +382,7 @@ def test_the_command_line(tmp_path, capsys):
         ([*prior, "--prior", "nope"], "unknown prior 'nope'"),
         (["--nfe", "3", "--out", str(tmp_path / "a")], "nfe 2, not 3"),
         (["--eta", "7"], "eta goes from 0 (deterministic) to 1 (ancestral), got 7"),
-        (["--eta", "0.5", "--sampler", "ddpm"], "eta 0.5 is for the samplers ddim and daps: ddpm takes none"),
+        (["--eta", "0.5", "--sampler", "ddpm"], "eta 0.5 is for the samplers ddim, renoise, daps: ddpm takes none"),
         ([*prior, "--prior", "dip", "--t0", "1000"], "t0 must be one of the 1000 steps 0..999 of the schedule"),
     ):
         assert main([*common, "--out", str(tmp_path / "c"), *wrong]) == 2

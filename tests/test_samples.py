@@ -62,11 +62,11 @@ def test_the_first_sample_has_the_generators_of_a_lone_one_bit_for_bit(denoiser,
     assert torch.equal(rngs[0].randn(5), rngs[1].randn(5)), "what follows must not depend on the number of samples"
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp_2m", "daps"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp_2m", "renoise", "daps"])
 @pytest.mark.numerics
 def test_a_sample_depends_on_neither_number_nor_company(denoiser, seen, sampler):
     observation, mu = seen
-    eta = 1.0 if sampler in ("ddim", "daps") else 0.0
+    eta = 1.0 if sampler in ("ddim", "renoise", "daps") else 0.0
 
     def samples(count, images=slice(None)):
         setting = Setting(3 * count, sampler=sampler, eta=eta, samples=count, **START)
@@ -146,10 +146,14 @@ def test_the_setting_names_its_samples_and_refuses_what_cannot_be_shared_out():
         Setting(20, samples=0)
     with pytest.raises(InputError, match="travel must be at least 1, got 0"):
         Setting(20, travel=0)
-    with pytest.raises(InputError, match="unknown sampler 'dadps': choose from ddpm, ddim, dpmpp_2m, daps"):
+    with pytest.raises(InputError, match="unknown sampler 'dadps': choose from ddpm, ddim, dpmpp_2m, renoise, daps"):
         Setting(20, sampler="dadps")
-    with pytest.raises(InputError, match="eta 1 is for the samplers ddim and daps: ddpm takes none"):
+    with pytest.raises(InputError, match="eta 1 is for the samplers ddim, renoise, daps: ddpm takes none"):
         Setting(20, sampler="ddpm", eta=1.0)
+    with pytest.raises(
+        InputError, match="renoise adds noise of eta times the level at every step: eta must be above 0"
+    ):
+        Setting(20, sampler="renoise")
     Setting(40, samples=4, **START).check(Schedule.linear())
     with pytest.raises(InputError, match="10 steps do not fit below t0=5"):
         Setting(40, injection("start"), 5, samples=4).check(Schedule.linear())

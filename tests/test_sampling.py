@@ -15,13 +15,13 @@ from torch import Tensor
 
 from dipddpm.errors import InputError
 from dipddpm.rng import ImageRng
-from dipddpm.sampling import SAMPLERS, sample_ddim, sample_ddpm, sample_dpmpp_2m
+from dipddpm.sampling import SAMPLERS, sample_daps, sample_ddim, sample_ddpm, sample_dpmpp_2m, sample_renoise
 from dipddpm.schedule import Schedule
 
 SCHEDULE = Schedule.linear()
 T = SCHEDULE.T
 ANCESTRAL = {"ddpm": sample_ddpm, "ddim-eta-1": partial(sample_ddim, eta=1.0)}
-TRAVELLERS = ANCESTRAL | {"ddim": sample_ddim}
+TRAVELLERS = ANCESTRAL | {"ddim": sample_ddim, "renoise": sample_renoise}
 ALL = dict(SAMPLERS) | {"ddim-eta-1": partial(sample_ddim, eta=1.0)}
 
 
@@ -187,6 +187,22 @@ def test_ddim_with_eta_1_is_ddpm(steps, clip):
     ddpm = sample_ddpm(model, x_t, steps, ImageRng([1, 2]), clip=clip)
     ddim = sample_ddim(model, x_t, steps, ImageRng([1, 2]), clip=clip, eta=1.0)
     torch.testing.assert_close(ddim, ddpm, rtol=0, atol=1e-9)
+
+
+def test_renoise_with_eta_1_is_daps_without_draws():
+    model, refine = Gaussian(0.3, 0.5), Refine(lambda x_0: 0.5 * x_0 + 0.1)
+    x_t = model.draw(ImageRng([7, 8]), 900)
+    ours = sample_renoise(model, x_t, [900, 400, 30], ImageRng([1, 2]), refine=refine)
+    assert torch.equal(ours, sample_daps(model, x_t, [900, 400, 30], ImageRng([1, 2]), refine=refine))
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.7])
+def test_renoise_adds_eta_times_the_level(eta):
+    model, rng = Gaussian(0.3, 0.0), ImageRng(range(4))
+    sample_renoise(model, model.draw(rng, 900, size=32), [900, 400, 30], rng, eta=eta)
+    for t, x_t in model.calls[1:]:
+        z = (x_t - SCHEDULE.abar(t) ** 0.5 * 0.3) / (1 - SCHEDULE.abar(t)) ** 0.5
+        assert float(z.std()) == pytest.approx(eta, rel=5 * (2 * z.numel()) ** -0.5)
 
 
 # --- cost, refinement, seeds, bounds ----------------------------------------------------------------------------------

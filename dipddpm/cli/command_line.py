@@ -13,7 +13,7 @@ from pathlib import Path
 from dipddpm import __version__
 from dipddpm.cli.options import add_device, count, decay, integers, names, rate, share
 
-SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "daps")
+SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
 STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "features")
 CALIBRATED = ("timing", "quality", "hog", "detection")
 
@@ -120,7 +120,7 @@ def _generate(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--nfe", type=count, default=50, help="network evaluations per image (default %(default)s)")
     p.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
     p.add_argument(
-        "--eta", type=float, default=0.0, help="of ddim (0 deterministic, 1 ancestral) and of daps (default 0)"
+        "--eta", type=float, default=0.0, help="of ddim (0 deterministic, 1 ancestral), renoise, daps (default 0)"
     )
     p.add_argument("--prior-from", metavar="DATASET", help="photographs to make priors of (default: start from noise)")
     p.add_argument("--data-root", type=Path, help=DATA_ROOT)
