@@ -87,7 +87,7 @@ def small_session(memo, architecture="deep_decoder", prior="dip"):
     )  # fmt: skip
     restoration, generation, training = experiments.restoration, experiments.generation, experiments.training
     for task in chosen.restoration.tasks:
-        for name in ("noise", "blur", "matched", "oracle", "shuffled", prior):
+        for name in ("noise", "blur", "matched", "learned", "oracle", "shuffled", prior):
             arm = Arm.named(name)
             arm = replace(arm, architecture=architecture, iterations=6) if arm.prior.uses_dip else arm
             if arm.prior.applies(experiments.fits.observation(task, "test")):
