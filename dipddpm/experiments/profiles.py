@@ -113,10 +113,10 @@ PROFILES: Mapping[str, Profile] = {
                 noise_budgets=(120,),
                 offers=(120,),
                 offered_controls=1,
-                solvers=(("ddim", 1.0, 1), ("ddim", 1.0, 5), ("daps", 0.0, 1)),
+                solvers=(("ddim", 1.0, 1), ("ddim", 1.0, 5), ("renoise", 0.7, 1)),
                 noise_solvers=(
                 ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1),
-                ("daps", 0.0, 1), ("daps", 0.5, 1),
+                ("renoise", 0.7, 1), ("renoise", 0.85, 1), ("daps", 0.0, 1),
                 ),
                 strengths=(8.0,),
                 trials=6,
@@ -139,10 +139,10 @@ PROFILES: Mapping[str, Profile] = {
                 noise_budgets=(120,),
                 offers=(120,),
                 offered_controls=1,
-                solvers=(("ddim", 1.0, 1), ("ddim", 1.0, 5), ("daps", 0.0, 1)),
+                solvers=(("ddim", 1.0, 1), ("ddim", 1.0, 5), ("renoise", 0.7, 1)),
                 noise_solvers=(
                 ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1),
-                ("daps", 0.0, 1), ("daps", 0.5, 1),
+                ("renoise", 0.7, 1), ("renoise", 0.85, 1), ("daps", 0.0, 1),
                 ),
                 strengths=(8.0,),
                 trials=8,
@@ -169,6 +169,7 @@ PROFILES: Mapping[str, Profile] = {
                 strengths=(1.0, 2.0, 4.0, 8.0, 16.0),
                 noise_solvers=(
                 *(("ddim", eta, travel) for eta in (0.0, 0.5, 0.85, 1.0) for travel in (1, 2, 4, 5, 10, 20)),
+                *(("renoise", eta, 1) for eta in (0.5, 0.7, 0.85)),
                 *(("daps", eta, travel) for eta in (0.0, 0.5, 1.0) for travel in (1, 2, 5)),
                 ("dpmpp_2m", 0.0, 1),
                 ),

@@ -25,12 +25,13 @@ from dipddpm.tasks import Observation
 
 # A start from noise has no t0 to tune; so that its search is not the smaller one, it has more solvers to try.
 START_SOLVERS: tuple[Solver, ...] = (
-    ("ddim", 0.0, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1), ("daps", 0.0, 1),
+    ("ddim", 0.0, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1), ("renoise", 0.7, 1), ("daps", 0.0, 1),
 )  # fmt: skip
 NOISE_SOLVERS: tuple[Solver, ...] = (
     *(("ddim", eta, 1) for eta in (0.0, 0.85, 1.0)),
     *(("ddim", 1.0, travel) for travel in (2, 5, 10)),
     ("dpmpp_2m", 0.0, 1),
+    *(("renoise", eta, 1) for eta in (0.7, 0.85)),
     *(("daps", eta, 1) for eta in (0.0, 0.5, 1.0)),
     ("daps", 0.0, 2),
 )
