@@ -65,7 +65,7 @@ def test_a_run_is_killed_resumed_and_found_again(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--profile", "huge"], "unknown profile 'huge': choose from smoke, quick, full"),
+        (["--profile", "huge"], "unknown profile 'huge': choose from smoke, quick, standard, full"),
         (["--dataset", "imagenet"], "unknown data set 'imagenet': choose from"),
         (["--dataset", "folder:/no/such/place"], "folder /no/such/place: no such folder"),
         (["--denoiser", "unet:none.safetensors"], "checkpoint none.safetensors: no such file"),

@@ -67,7 +67,7 @@ def test_it_equals_the_authors_package_on_noise_of_any_size(theirs, size):
 def test_it_equals_the_authors_package_on_photographs(theirs, photographs):
     for x_hat in (noisy(photographs), gaussian_blur(photographs, [9, 9], [1.0, 1.0]), photographs.roll(1, 3)):
         expected = theirs(x_hat, photographs)
-        assert expected.min() > 0.01  # far above the tolerance
+        assert expected.min() > 0.001  # far above the tolerance
         assert torch.allclose(StLpips()(x_hat, photographs), expected, rtol=0, atol=1e-5)
 
 

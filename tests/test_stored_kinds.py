@@ -74,7 +74,7 @@ def small_session(memo, architecture="deep_decoder", prior="dip"):
     """One call at least of every kind, with a task that noise enters and one that is projected."""
     chosen = profile("smoke").override(
         [
-            "images=2", "validation_images=2", "trials=2", "task=inpaint,denoise_25", "nfe=1,2", "noise.nfe=2",
+            "images=2", "validation_images=2", "trials=2", "task=inpaint,denoise_25", "nfe=2", "noise.nfe=2",
             "t0=50,200", f"dip.architecture={architecture}", "dip.iterations=6", "population=7",
             f"generation.architecture={architecture}", "generation.iterations=2", "training.images=4",
             "training.batch=2", "training.updates=2", "training.nfe=1", f"training.dip.architecture={architecture}",
@@ -183,9 +183,11 @@ def test_words_change_no_key(calls, kind, edited):
                 node.body[0] = ast.Expr(ast.Constant("Other words."))
         return "# A comment.\n" + ast.unparse(tree)  # its own layout, and none of the comments
 
-    before = [key(function, arguments) for function, arguments, _ in calls[kind]]
+    # One call for each set of modules that ran: a hundred tunings of the same code say no more than one.
+    different = {frozenset(ran): (function, arguments) for function, arguments, ran in calls[kind]}.values()
+    before = [key(function, arguments) for function, arguments in different]
     with edited(reworded):
-        assert [key(function, arguments) for function, arguments, _ in calls[kind]] == before
+        assert [key(function, arguments) for function, arguments in different] == before
 
 
 @pytest.mark.parametrize(
@@ -269,4 +271,5 @@ def test_the_code_of_a_plug_in_counts_as_our_own(plugin, edited):
             for module in theirs & ran:
                 with edited(with_a_statement(module)):
                     assert key(function, arguments) != before
-    assert {"fit_observations", "run_arm", "tune", "sample_population", "make_prior"} <= seen
+    # What runs on a prior image knows its bytes, and needs to know nothing of how it came to be.
+    assert {"fit_observations", "sample_population", "make_prior"} <= seen
