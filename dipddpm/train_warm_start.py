@@ -269,7 +269,7 @@ def _update_to_the_end(
 
 def _alone(seconds: float, processor: float, device: torch.device) -> float:
     """Seconds that a training takes on a machine that does nothing else. On a CPU those are the seconds in which its
-    threads worked, since a shared machine lets them wait: the training that ships waited for 4 of 5 seconds."""
+    threads worked, since a shared machine lets them wait: the training that ships waited for 3 of 5 seconds."""
     return min(seconds, processor / torch.get_num_threads()) if device.type == "cpu" else seconds
 
 

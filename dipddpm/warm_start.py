@@ -122,8 +122,8 @@ class WarmStart(nn.Module):
         mean = smooth + F.pixel_shuffle(self.correction(h), FOLD)
         # The spread reads what the mean rests on, and does not move it.
         raw = F.pixel_shuffle(self.spread(h.detach()), FOLD)
-        # No spread on [-1, 1] is above 1. An untrained network says 0.12, about what a smooth estimate is wrong by.
-        return Prediction(mean, FLOOR + torch.sigmoid(raw - 2))
+        # softplus(-2) = 0.13: the spread of an untrained network, about what a smooth estimate is wrong by.
+        return Prediction(mean, FLOOR + F.softplus(raw - 2))
 
     def predict(self, observations: Sequence[Observation]) -> list[Prediction]:
         """The prediction for each of some observations, all in one batch; each mean is made to agree with its y.

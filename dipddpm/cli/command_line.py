@@ -94,7 +94,7 @@ def _train_warm_start(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--data-root", type=Path, help=DATA_ROOT)
     p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
     p.add_argument("--task", type=names, default=(), help="degradations, with commas (default: all that leak nothing)")
-    p.add_argument("--steps", type=count, default=4000, help="updates (default %(default)s)")
+    p.add_argument("--steps", type=count, default=2500, help="updates (default %(default)s)")
     p.add_argument("--batch", type=count, default=16, help="images per update, over all tasks (default %(default)s)")
     p.add_argument("--lr", type=rate, default=3e-3, help="peak learning rate (default %(default)s)")
     p.add_argument("--ema", type=decay, default=0.99, help="decay of the averaged weights (default %(default)s)")

@@ -25,9 +25,12 @@ class Learned(Prior):
 
     Whoever has training images for a denoiser has them for this; a DIP has seen none. The mean enters as every other mu
     does. The published way trains a generator in coordinates of mean and spread; a given denoiser has no use for a
-    spread of each pixel, only for one t0. The spread suggests that t0 (the step that is as noisy as the spread is
-    large; the record of the checkpoint has it for each task), and the t0 that validation images choose among surround
-    it, so it adds none to them.
+    spread of each pixel, only for one t0. The step that is as noisy as the spread is large suggests that t0; it adds
+    none to those that validation images choose among, since it lies between them (25 to 50 for 70 % of the pixels
+    missing, by spread and by error alike). The record of the checkpoint has spread, error and this step for each task.
+    Of the shipped network 63 to 82 % of the errors are within one spread; the root mean square of the spread is 0.8 to
+    1.5 times that of the error, but 2 to 3 times for `denoise_50` and `inpaint_box`, where few pixels get a far too
+    large one.
 
     Args:
         checkpoint: what ``dipddpm train-warm-start`` wrote; None opens the one that ships with the package.
