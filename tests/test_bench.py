@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 SMALL = [
     "--profile", "smoke", "--axis", "task=super_resolution", "--axis", "dip.architecture=deep_decoder",
     "--axis", "dip.iterations=4", "--axis", "images=3", "--axis", "validation_images=2", "--axis", "trials=1",
+    "--axis", "judge=psnr",
     "-k", "bench_control or bench_duration or bench_ablation or bench_dip_fit",
 ]  # fmt: skip
 
