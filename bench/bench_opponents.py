@@ -211,7 +211,7 @@ def bench_opponents(duel, asked_for, experiments, run_once, record):
     call = {"opponent": opponent, "settings": other, "versions": {"deepinv": version("deepinv")}}
     their = experiments.memo(best_of_theirs, shared | call, run=run_once).value
     our = experiments.memo(best_of_ours, shared | {"settings": ours}).value
-    gain = paired_difference(our["psnr"], their["psnr"])
+    gain = paired_difference(our["psnr"], their["psnr"], fits.images("test").photographs)
     setting = ours[our["chosen"]]
     chosen = {
         "ours": f"{setting.injection.name} start, {describe(setting)}"
