@@ -73,3 +73,29 @@ class Extractor(FeatureExtractorBase, ABC):
             return self(images[some].to(device))[0].float().cpu()
 
         return joined(in_batches(stage, len(images), part, batch))
+
+
+class OneLayerExtractor(Extractor, ABC):
+    """An extractor with a single output, which is named by its width, as torch-fidelity asks about it.
+
+    Class attributes:
+        size: of the square images that its network sees.
+    """
+
+    size: ClassVar[int]
+
+    @classmethod
+    def get_provided_features_list(cls) -> tuple[str, ...]:
+        return (str(cls.width),)
+
+    @classmethod
+    def get_default_feature_layer_for_metric(cls, metric: str) -> str:
+        return str(cls.width)
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return True
+
+    @classmethod
+    def get_dummy_input_for_compile(cls) -> Tensor:
+        return torch.zeros(1, 3, cls.size, cls.size, dtype=torch.uint8)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_fidelity import FeatureExtractorBase
 
 from dipddpm.errors import InputError
-from dipddpm.extractors.base import Extractor
+from dipddpm.extractors.base import OneLayerExtractor
 from dipddpm.wheels import WheelWeights
 
 WEIGHTS = WheelWeights(
@@ -73,7 +73,7 @@ class Block(nn.Module):
         return x + y if self.stride == 1 and x.shape[1] == y.shape[1] else y
 
 
-class EfficientNetLite0(Extractor):
+class EfficientNetLite0(OneLayerExtractor):
     """The 1280 features before the classifier of EfficientNet-Lite0, averaged over positions.
 
     EfficientNet-B0 (Tan & Le 2019, arXiv 1905.11946, table 1) as its authors made it for phones: ReLU6 in place of
@@ -89,7 +89,7 @@ class EfficientNetLite0(Extractor):
     """
 
     name = "efficientnet-lite0"
-    width = WIDTH
+    width, size = WIDTH, SIZE
 
     def __init__(
         self,
@@ -119,22 +119,6 @@ class EfficientNetLite0(Extractor):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) uint8 -> ((N, 1280),)."""
         return (self.layers(prepare(images)).mean((2, 3)),)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return (str(WIDTH),)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return str(WIDTH)
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
 
 
 def prepare(images: Tensor) -> Tensor:

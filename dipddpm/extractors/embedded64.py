@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch_fidelity import FeatureExtractorBase
 
 from dipddpm.errors import InputError
-from dipddpm.extractors.base import Extractor
+from dipddpm.extractors.base import OneLayerExtractor
 
 SHIPPED = Path(__file__).with_name("embedded64.safetensors")
 WIDTH = 64
@@ -73,7 +73,7 @@ def checkpoint(weights: Mapping[str, Tensor]) -> bytes:
     return save_safetensors(tensors, {"format": "dipddpm-embedded64-1"})
 
 
-class Embedded64(Extractor):
+class Embedded64(OneLayerExtractor):
     """Features of the shipped network, or of one that ``dipddpm train-extractor`` wrote.
 
     Images of another size are resized to 32 px first (bilinear, antialiased), as Inception's are to 299. Weights other
@@ -84,7 +84,7 @@ class Embedded64(Extractor):
     """
 
     name = "embedded64"
-    width = WIDTH
+    width, size = WIDTH, SIZE
 
     def __init__(
         self,
@@ -111,22 +111,6 @@ class Embedded64(Extractor):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) uint8 -> ((N, 64),)."""
         return (self.embedding(prepare(images).contiguous(memory_format=torch.channels_last)),)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return (str(WIDTH),)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return str(WIDTH)
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
 
 
 def prepare(images: Tensor) -> Tensor:
