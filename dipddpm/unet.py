@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,23 @@ class Stage(nn.Module):
         return self.attention(self.block(x, emb))
 
 
-class UNet(nn.Module):
+class Stored(nn.Module):
+    """A network that its configuration, the arguments of its constructor, and its weights make again."""
+
+    @classmethod
+    def with_weights(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+        """The network of ``config`` with these weights; none are drawn first, which takes longer than to load them.
+
+        Raises:
+            RuntimeError: the weights are those of another configuration.
+        """
+        with torch.device("meta"):
+            model = cls(**config)
+        model.load_state_dict(weights, assign=True)
+        return model
+
+
+class UNet(Stored):
     """(x_t, t) -> eps.
 
     Args:
@@ -151,18 +167,6 @@ class UNet(nn.Module):
                 self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1)))
                 px *= 2
         self.head = nn.Sequential(nn.GroupNorm(groups, width), nn.SiLU(), zeroed(nn.Conv2d(width, 3, 3, padding=1)))
-
-    @classmethod
-    def with_weights(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> UNet:
-        """The network of ``config`` with these weights; none are drawn first, which takes longer than to load them.
-
-        Raises:
-            RuntimeError: the weights are those of another configuration.
-        """
-        with torch.device("meta"):
-            model = cls(**config)
-        model.load_state_dict(weights, assign=True)
-        return model
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps (N, 3, H, W) for x_t (N, in_channels, H, W) and steps t (N,)."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dipddpm.errors import InputError
 from dipddpm.tasks import Observation
-from dipddpm.unet import zeroed
+from dipddpm.unet import Stored, zeroed
 
 FOLD = 2  # pixels of a side that become channels
 ROUNDS = 12  # of smoothing: 24.4 dB on filled holes of 70 %, as after 64 of them
@@ -53,7 +53,7 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-class WarmStart(nn.Module):
+class WarmStart(Stored):
     """(smooth estimate from A^+ y, A^+ A 1, sigma) -> mean and spread.
 
     A U-Net for restoration, as DRUNet is (Zhang et al. 2008.13751, section 4.1): residual blocks without norms, skips
@@ -91,18 +91,6 @@ class WarmStart(nn.Module):
             nn.ReLU(),
             zeroed(nn.Conv2d(channels[0], FOLD**2 * 3, 3, padding=1)),
         )
-
-    @classmethod
-    def with_weights(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> WarmStart:
-        """The network of ``config`` with these weights.
-
-        Raises:
-            RuntimeError: the weights are those of another configuration.
-        """
-        with torch.device("meta"):
-            model = cls(**config)
-        model.load_state_dict(weights, assign=True)
-        return model
 
     def forward(self, smooth: Tensor, weight: Tensor, sigma: Tensor) -> Prediction:
         """Mean and spread.
