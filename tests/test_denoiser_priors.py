@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dipddpm.data import open_dataset, to_float
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.injection.none import NoInjection
@@ -16,21 +15,7 @@ from dipddpm.priors.mmse import OneStepMmse
 from dipddpm.priors.pnp import LAST, UNIT, PlugAndPlay
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
-from dipddpm.tasks import Observation, task, tasks
-
-
-@pytest.fixture(scope="module")
-def photographs() -> Tensor:
-    return to_float(open_dataset("photo-patches").sample("test", 3))
-
-
-@pytest.fixture(scope="module")
-def evidence(photographs):
-    """{task: the evidence}, for every task that observes something."""
-    observed = {
-        name: task(name).observe(photographs, ImageRng([3, 1, 4])) for name in tasks() if name != "reconstruction"
-    }
-    return {name: Evidence(observation) for name, observation in observed.items()}
+from dipddpm.tasks import Observation, task
 
 
 def error(x: Tensor, x_0: Tensor) -> float:

@@ -7,27 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dipddpm.data import open_dataset, to_float
 from dipddpm.errors import InputError
 from dipddpm.priors import Evidence, prior
 from dipddpm.priors.tv import OPPONENT, TotalVariation
 from dipddpm.rng import ImageRng
-from dipddpm.tasks import Observation, task, tasks
+from dipddpm.tasks import Observation, task
 from dipddpm.tasks.inpaint import Mask
-
-
-@pytest.fixture(scope="module")
-def photographs() -> Tensor:
-    return to_float(open_dataset("photo-patches").sample("test", 3))
-
-
-@pytest.fixture(scope="module")
-def evidence(photographs):
-    """{task: the evidence}, for every task that observes something."""
-    observed = {
-        name: task(name).observe(photographs, ImageRng([3, 1, 4])) for name in tasks() if name != "reconstruction"
-    }
-    return {name: Evidence(observation) for name, observation in observed.items()}
 
 
 def error(x: Tensor, x_0: Tensor) -> float:
