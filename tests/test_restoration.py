@@ -125,7 +125,7 @@ def test_only_what_declares_a_leak_is_shown_the_photograph(restoration, monkeypa
     seen = {}
     for name, kind in priors().items():
         monkeypatch.setattr(
-            kind, "mu", lambda self, evidence, name=name: seen.update({name: evidence.x_0}), raising=True
+            kind, "mu", lambda self, evidence, name=name: seen.update({name: evidence.x_0}) or evidence.observation.pinv
         )
     for arm in arms(TINY, "inpaint"):
         make(direct, restoration.denoiser).mu(arm, "inpaint", "test")

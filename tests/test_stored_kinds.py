@@ -36,7 +36,7 @@ from dipddpm.restore import Setting
 from dipddpm.session.experiments import Experiments
 
 KINDS = {
-    "fit_observations", "make_mu", "tune", "run_arm", "make_prior", "initial_weights", "train_stretch", "time_updates",
+    "fit_observations", "tune", "run_arm", "make_prior", "initial_weights", "train_stretch", "time_updates",
     "check_network", "judge_restorations", "sample_population", "score_population", "score_floor", "dip_flops",
 }  # fmt: skip
 # What a computation is timed by, and handed on to, decides nothing of its result.

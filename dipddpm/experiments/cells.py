@@ -1,4 +1,4 @@
-"""What a cell of the restoration experiment is made of, as a store keeps it: a prior image, and one execution."""
+"""One execution of an arm, diffusion and scores, as a store keeps it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,9 @@ from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
 from dipddpm.metrics import Metric
-from dipddpm.priors import Evidence, Prior
 from dipddpm.restore import Setting, restore, score
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import Observation
-
-
-def make_mu(prior: Prior, evidence: Evidence, clock: Callable[[], float]) -> dict[str, object]:
-    """The prior images of a batch of observations, and the seconds that they took.
-
-    Returns:
-        ``mu`` (N, 3, H, W) in [-1, 1]; ``seconds`` of the batch.
-    """
-    first = Evidence(evidence.observation.part(slice(1)), denoiser=evidence.denoiser)
-    prior.mu(first)  # the first call imports modules; that time is not charged to the arm
-    started = clock()
-    mu = prior.mu(evidence)
-    return {"mu": mu, "seconds": clock() - started}
 
 
 def run_arm(

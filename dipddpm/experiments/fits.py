@@ -17,6 +17,7 @@ from torch import Tensor
 from dipddpm import dip, tasks
 from dipddpm.batches import ChargedClock
 from dipddpm.data import Dataset, Split, to_float
+from dipddpm.denoisers import Denoiser
 from dipddpm.experiments.arms import Arm, RestorationAxes
 from dipddpm.fitting import DipFit, StoredFit, stored_fit
 from dipddpm.memo import Execute, Memo, direct
@@ -115,10 +116,12 @@ class Fits:
         """The DIP fit of an architecture to a split's observations."""
         return self.stored_fit(task, architecture, split).fit
 
-    def evidence(self, arm: Arm, task: str, split: Split = "test") -> Evidence:
-        """What the prior of an arm is made from. Only one that declares that it leaks is shown the photographs."""
+    def evidence(
+        self, arm: Arm, task: str, split: Split = "test", denoiser: Denoiser | None = None
+    ) -> Evidence:  # fmt: skip
+        """What the prior of an arm is made from: of all there is, what it declares that it needs."""
         fitted = None
         if arm.prior.uses_dip:
             fitted = self.fit(task, arm.architecture, split).mu(arm.iterations, arm.output, arm.rule)
-        x_0 = self.images(split).x_0 if arm.prior.leak != "none" else None
-        return Evidence(self.observation(task, split), fitted, x_0)
+        everything = Evidence(self.observation(task, split), fitted, self.images(split).x_0, denoiser)
+        return everything.shown_to(arm.prior)

@@ -14,11 +14,12 @@ from dipddpm.data import Split
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm, arms, budgets, edges, tuned_as
-from dipddpm.experiments.cells import make_mu, run_arm
+from dipddpm.experiments.cells import run_arm
 from dipddpm.experiments.fits import Fits
-from dipddpm.experiments.tuning import Hold, Tuned, best, candidates, draw_trials, more_of, tune
+from dipddpm.experiments.tuning import Hold, Tuned, best, candidates, draw_trials, merit, more_of, tune
 from dipddpm.memo import Execute, direct
 from dipddpm.metrics import metric, metrics
+from dipddpm.prior_sets import make_prior
 from dipddpm.restore import Setting, stage
 
 
@@ -77,7 +78,7 @@ class Restoration:
         self.higher = {judge.name: judge.higher_is_better for judge in self.judges}
         self.cells, self.settings, self.alike = cache(self._cells), cache(self._settings), cache(self._alike)
         self.mu, self.with_parameters = cache(self._mu), cache(self._with_parameters)
-        self._tuned_together = cache(self._tune_together)
+        self._scores = cache(self._score)
         self._warm_up = cache(self._evaluate_once)
 
     # Arms, their priors and their settings
@@ -109,13 +110,17 @@ class Restoration:
 
     def _mu(self, arm: Arm, task: str, split: Split) -> Mu:
         """The prior images of an arm; those of a control are made once, and timed."""
-        evidence = self.fits.evidence(arm, task, split)
-        if arm.prior.evaluations:
-            evidence = replace(evidence, denoiser=self.denoiser)
+        evidence = self.fits.evidence(arm, task, split, self.denoiser)
         if arm.prior.uses_dip or arm.leak != "none" or not arm.injection.uses_mu:
             return Mu(arm.prior.mu(evidence))
+
+        def warm(work: Callable[[], None]) -> None:
+            """The first call imports modules; that time is not charged to the arm."""
+            arm.prior.mu(replace(evidence, observation=evidence.observation.part(slice(1))))
+            work()
+
         found = self.fits.memo(
-            make_mu, {"prior": arm.prior, "evidence": evidence}, aside={"clock": self.fits.clock}
+            make_prior, {"prior": arm.prior, "evidence": evidence}, aside={"clock": self.fits.clock}, run=warm
         ).value
         return Mu(found["mu"], found["seconds"])
 
@@ -125,7 +130,7 @@ class Restoration:
         if len(variants) == 1:
             return dict.fromkeys(self.higher, arm)
         tried = [replace(arm, prior=variant) for variant in variants]
-        scores = [self._scored(each, task, [Setting(0)]) for each in tried]
+        scores = [self._scored(each, task, Setting(0)) for each in tried]
         return {judge: tried[best([of[judge][0] for of in scores], higher)] for judge, higher in self.higher.items()}
 
     def tuned(self, arm: Arm, task: str, budget: int, judge: str = "") -> Tuned:
@@ -137,10 +142,10 @@ class Restoration:
         basis = tuned_as(arm, self.axes, task, budget)
         settings = self.settings(basis, task, budget)
         tried = self.with_parameters(basis, task)[judge]
-        scores = self._tuned_together(self.alike(basis, task, budget), task, budget)[tried]
+        scores = self._scores(self.alike(basis, task, budget), task, tuple(settings))[tried]
         at = best(scores[judge], self.higher[judge])
         if basis != arm and arm.leak == "none":
-            scores, own = self._scored(arm, task, [settings[at]]), 0
+            scores, own = self._scored(arm, task, settings[at]), 0
         else:
             own = at
         means = {name: values[own] for name, values in scores.items()}
@@ -162,16 +167,14 @@ class Restoration:
         ]
         return tuple(dict.fromkeys(p for a in [*alike, arm] for p in self.with_parameters(a, task).values()))
 
-    def _tune_together(self, alike: Sequence[Arm], task: str, budget: int) -> Mapping[Arm, Mapping[str, list[float]]]:
-        return self._scores(alike, task, self.settings(alike[0], task, budget))
-
-    def _scored(self, arm: Arm, task: str, settings: Sequence[Setting]) -> Mapping[str, list[float]]:
+    def _scored(self, arm: Arm, task: str, *settings: Setting) -> Mapping[str, list[float]]:
         """{judge: the mean on the validation images in each setting} of one arm."""
-        return self._scores([arm], task, settings)[arm]
+        return self._scores((arm,), task, settings)[arm]
 
-    def _scores(
-        self, tried: Sequence[Arm], task: str, settings: Sequence[Setting]
+    def _score(
+        self, tried: tuple[Arm, ...], task: str, settings: tuple[Setting, ...]
     ) -> Mapping[Arm, Mapping[str, list[float]]]:
+        """{arm: {judge: the mean on the validation images in each setting}} of arms that are run as one batch."""
         found = self.fits.memo(
             tune,
             {
@@ -201,11 +204,10 @@ class Restoration:
     def leaders(self, task: str, judge: str, role: str) -> list[Arm]:
         """The starts of a role, best first by a judge on the validation images, each at its best budget or alone."""
         starts = [arm for arm in self.able(task) if arm.role == role and arm.injection.uses_mu and arm.leak == "none"]
-        sign = 1 if self.higher[judge] else -1
 
         def score(arm: Arm) -> float:
-            scores = [self.tuned(arm, task, budget, judge).validation for budget in self.budgets(arm, task)]
-            return sign * scores[best(scores, self.higher[judge])]
+            tuned = [self.tuned(arm, task, budget, judge) for budget in self.budgets(arm, task)]
+            return max(merit(of.validation, self.higher[judge]) for of in tuned)
 
         return sorted((arm for arm in starts if self.budgets(arm, task) != [0]), key=score, reverse=True)
 
@@ -254,7 +256,7 @@ class Restoration:
             budgets = {self.best_budget(arm, task, judge=judge), self.budgets(arm, task)[-1]}
             smaller = [self.tuned(arm, task, at, judge).setting for at in sorted(budgets)]
             trials = more_of(smaller, total, self.denoiser.schedule)
-            scores = self._scored(ran, task, trials)
+            scores = self._scored(ran, task, *trials)
             at = best(scores[judge], higher)
             means = {name: values[at] for name, values in scores.items()}
             choices.setdefault((ran, trials[at]), {})[judge] = means
@@ -286,7 +288,7 @@ class Restoration:
             {
                 "denoiser": self.denoiser, "observation": fits.observation(task, "test"), "mu": mu.images,
                 "x_0": fits.images("test").x_0, "setting": setting, "seeds": fits.rng("test", task, "sample").seeds,
-                "metrics": [metric() for metric in metrics().values()],
+                "metrics": [kind() for kind in metrics().values()],
             },
             aside={"clock": fits.clock},
             run=warm,

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser
+from dipddpm.errors import InputError
 from dipddpm.injection import Injection
 from dipddpm.metrics import Metric
 from dipddpm.restore import Setting, restore
@@ -55,10 +57,14 @@ class Tuned:
     scores: Mapping[str, float]
 
 
+def merit(score: float, higher_is_better: bool) -> float:
+    """A mean as a number of which more is better; one that diverged (NaN) is the worst."""
+    return -math.inf if math.isnan(score) else score if higher_is_better else -score
+
+
 def best(scores: Sequence[float], higher_is_better: bool) -> int:
-    """Position of the best mean; one that diverged (NaN) is never it, unless all did."""
-    sign = 1 if higher_is_better else -1
-    return max(range(len(scores)), key=lambda at: -math.inf if math.isnan(scores[at]) else sign * scores[at])
+    """Position of the best mean."""
+    return max(range(len(scores)), key=lambda at: merit(scores[at], higher_is_better))
 
 
 def candidates(
@@ -112,9 +118,9 @@ def more_of(settings: Sequence[Setting], total: int, schedule: Schedule) -> list
     for setting in settings:
         times = max(1, total // setting.nfe)
         made.append(replace(setting, nfe=setting.nfe * times, samples=setting.samples * times))
-        longer = replace(setting, nfe=setting.nfe * times)
-        passes = longer.samples * longer.travel
-        if longer.nfe // passes <= (schedule.T if longer.t0 is None else longer.t0 + 1):
+        with suppress(InputError):  # its steps have no room below t0
+            longer = replace(setting, nfe=setting.nfe * times)
+            longer.check(schedule)
             made.append(longer)
     return list(dict.fromkeys(made))
 
