@@ -1,14 +1,25 @@
-"""Randomness: every image owns its generator, so neither batch size, order nor neighbours change a draw."""
+"""Randomness: every image owns its generator, so neither batch size, order nor neighbours change a draw.
+
+A generator is a seed and a position: its bits are Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as
+1, 2, 3", SC 2011) with the seed as key and the position as counter. numpy computes them on a CPU and a kernel of a few
+lines on CUDA, bit for bit the same, so that a GPU run draws the numbers of a CPU run at its own speed.
+"""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
+import numpy as np
 import torch
 from torch import Tensor
+
+WORDS = 4  # of 64 bits, that Philox makes of one position
+UNIT = 2.0**-24  # the distance of the uniform numbers that float32 holds
 
 
 def seed_for(*parts: object) -> int:
@@ -27,16 +38,17 @@ def image_keys(images: Tensor) -> list[str]:
 
 
 class ImageRng:
-    """One ``torch.Generator`` per image; ``randn`` and ``rand`` stack one draw of each.
+    """One generator per image; ``randn`` and ``rand`` stack one draw of each.
 
-    Draws are made on the CPU and moved, so that a GPU run uses the same numbers as a CPU run.
+    The numbers do not depend on the device: its bits are the same everywhere, and what is made of them differs by the
+    rounding of logarithm, sine and cosine (about 1e-6).
     Idea: ``StackedRandomGenerator`` of EDM (Karras et al. 2022, arXiv 2206.00364).
     """
 
     def __init__(self, seeds: Iterable[int], device: torch.device | str = "cpu"):
         self.seeds = list(seeds)
         self.device = torch.device(device)
-        self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        self._drawn = np.zeros(len(self.seeds), np.int64)  # positions that each generator has used up
 
     @classmethod
     def for_images(cls, keys: Sequence[str], *purpose: object, device: torch.device | str = "cpu") -> ImageRng:
@@ -53,32 +65,64 @@ class ImageRng:
         They are those of this batch itself: what follows goes on from them.
         """
         own = copy.copy(self)
-        own.seeds, own._generators = self.seeds[images], self._generators[images]
-        states = [generator.get_state() for generator in own._generators]
+        own.seeds, own._drawn = self.seeds[images], self._drawn[images]  # a view: drawing from it moves these on
+        before = own._drawn.copy()
         try:
             yield own
         except BaseException:
-            for generator, state in zip(own._generators, states, strict=True):
-                generator.set_state(state)
+            own._drawn[:] = before
             raise
 
     def of_samples(self, count: int) -> ImageRng:
         """The generators of ``count`` independent samples of each image, sample after sample, (count N,).
 
-        Those of the first sample are these generators themselves. Those of sample m > 0 are new: they derive from the
-        seed of the image and from m, however much these have been drawn from.
+        Those of the first sample begin where these stand; these do not move with them. Those of sample m > 0 are new:
+        they derive from the seed of the image and from m, however much these have been drawn from.
         """
         more = ImageRng((seed_for(seed, "sample", m) for m in range(1, count) for seed in self.seeds), self.device)
-        more.seeds, more._generators = self.seeds + more.seeds, self._generators + more._generators
+        more.seeds, more._drawn = self.seeds + more.seeds, np.concatenate([self._drawn, more._drawn])
         return more
 
     def randn(self, *shape: int) -> Tensor:
-        """(N, *shape) standard normal."""
-        drawn = torch.empty(len(self), *shape)
-        for own, generator in zip(drawn, self._generators, strict=True):
-            own.normal_(generator=generator)
-        return drawn.to(self.device)
+        """(N, *shape) standard normal, of which none is beyond 5.8 (Box and Muller, float32)."""
+        count = math.prod(shape)
+        uniform = self._integers(count)
+        half = uniform.shape[1] // 2
+        radius = uniform[:, :half].add(1).mul_(UNIT).log_().mul_(-2).sqrt_()
+        angle = uniform[:, half:].mul(2 * math.pi * UNIT)
+        drawn = torch.empty_like(uniform)
+        torch.cos(angle, out=drawn[:, :half]).mul_(radius)
+        torch.sin(angle, out=drawn[:, half:]).mul_(radius)
+        return drawn[:, :count].reshape(len(self), *shape)
 
     def rand(self, *shape: int) -> Tensor:
         """(N, *shape) uniform on [0, 1)."""
-        return torch.stack([torch.rand(shape, generator=g) for g in self._generators]).to(self.device)
+        count = math.prod(shape)
+        return self._integers(count).mul_(UNIT)[:, :count].reshape(len(self), *shape)
+
+    def _integers(self, count: int) -> Tensor:
+        """At least ``count`` uniform integers of 24 bits for each image, as float32, an even number of them."""
+        blocks = -(-count // (2 * WORDS))
+        on_device = self.device.type == "cuda" and find_spec("triton") is not None
+        if on_device:
+            from dipddpm.rng_cuda import philox
+
+            bits = philox(self.seeds, self._drawn, blocks, self.device)
+        else:
+            bits = _philox(self.seeds, self._drawn, blocks)
+        self._drawn += blocks
+        integers = (bits.view(torch.int32) >> 8).bitwise_and_(0xFFFFFF).to(torch.float32)
+        return integers if on_device else integers.to(self.device)
+
+
+def _philox(seeds: Sequence[int], positions: np.ndarray, blocks: int) -> Tensor:
+    """(N, 4 blocks) int64: the words of each generator from its position on."""
+    generator, words = np.random.Philox(0), np.empty((len(seeds), WORDS * blocks), np.uint64)
+    for own, seed, position in zip(words, seeds, positions, strict=True):
+        counter, key = np.array([position, 0, 0, 0], np.uint64), np.array([seed, 0], np.uint64)
+        generator.state = {
+            "bit_generator": "Philox", "state": {"counter": counter, "key": key}, "buffer": np.zeros(4, np.uint64),
+            "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
+        }  # fmt: skip
+        own[:] = generator.random_raw(len(own))
+    return torch.from_numpy(words.view(np.int64))

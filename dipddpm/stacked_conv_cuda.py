@@ -1,0 +1,185 @@
+"""Convolutions with weights of their own for every image, on CUDA: products on the tensor cores, nothing unfolded.
+
+A grouped convolution with one group per image is what a library offers, and cuDNN is slow at it. Here each output is
+the sum over the taps of the kernel of one matrix product per image (implicit GEMM), read straight from the input: a
+tile of positions and channels is loaded, shifted by the tap, and multiplied by the tap's weights. The gradients of the
+input and of the weights are sums of the same kind. Float32 tensors are multiplied in TF32 or, with
+``precision="ieee"``, in float32; bfloat16 ones in bfloat16. All sums are float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Positions, output channels and input channels of a tile.
+FORWARD = {"BP": 128, "BO": 64, "BI": 32, "num_warps": 4, "num_stages": 3}
+TO_INPUT = {"BP": 128, "BO": 32, "BI": 64, "num_warps": 4, "num_stages": 3}
+TO_WEIGHT = {"BP": 64, "BO": 64, "BI": 64, "num_warps": 4, "num_stages": 3}
+
+
+def stacked_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0, precision: str = "tf32"
+) -> Tensor:
+    """Image i convolved with ``weight[i]``; zeros around it.
+
+    Args:
+        x: (N, C_in, H, W), contiguous. weight: (N, C_out, C_in, K, K), of any strides. bias: (N, C_out).
+        precision: of products of float32: "tf32" or "ieee".
+
+    Returns:
+        (N, C_out, H', W').
+    """
+    return _StackedConv2d.apply(x, weight, bias, stride, padding, precision)
+
+
+class _StackedConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, precision: str
+    ) -> Tensor:
+        x = x.contiguous()
+        n, c_in, h, w = x.shape
+        c_out, k = weight.shape[1], weight.shape[3]
+        h_out, w_out = ((size + 2 * padding - k) // stride + 1 for size in (h, w))
+        y = x.new_empty(n, c_out, h_out, w_out)
+        ctx.save_for_backward(x, weight)
+        ctx.sizes = c_in, c_out, h, w, h_out, w_out, *_strides(weight)
+        ctx.fixed = {"K": k, "S": stride, "P": padding, "PRECISION": precision}
+        ctx.has_bias = bias is not None
+
+        def grid(tile: dict) -> tuple[int, int, int]:
+            return triton.cdiv(h_out * w_out, tile["BP"]), triton.cdiv(c_out, tile["BO"]), n
+
+        _forward[grid](x, weight, bias, y, *ctx.sizes, HAS_BIAS=ctx.has_bias, **ctx.fixed, **FORWARD)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        c_in, c_out, h, w = ctx.sizes[:4]
+        n, taps = len(x), ctx.fixed["K"] ** 2
+        to_x = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_x = torch.empty_like(x)
+
+            def grid(tile: dict) -> tuple[int, int, int]:
+                return triton.cdiv(h * w, tile["BP"]), triton.cdiv(c_in, tile["BI"]), n
+
+            _to_input[grid](grad, weight, to_x, *ctx.sizes, **ctx.fixed, **TO_INPUT)
+        if ctx.needs_input_grad[1]:
+            to_weight = torch.empty_like(weight)  # in the strides of the weights
+
+            def grid_of_weights(tile: dict) -> tuple[int, int, int]:
+                return taps * triton.cdiv(c_in, tile["BI"]), triton.cdiv(c_out, tile["BO"]), n
+
+            _to_weight[grid_of_weights](x, grad, to_weight, *ctx.sizes, **ctx.fixed, **TO_WEIGHT)
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            to_bias = grad.sum((2, 3))
+        return to_x, to_weight, to_bias, None, None, None
+
+
+def _strides(weight: Tensor) -> tuple[int, int, int, int]:
+    """Strides of image, output channel, input channel and tap."""
+    image, out, into, row, column = weight.stride()
+    k = weight.shape[4]
+    if row != k * column and k > 1:
+        raise ValueError(f"the taps of a kernel must be evenly spaced in memory, got strides {weight.stride()}")
+    return image, out, into, column
+
+
+@triton.jit
+def _forward(
+    x, w, b, y, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
+    HAS_BIAS: tl.constexpr, K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
+):  # fmt: skip
+    n = tl.program_id(2).to(tl.int64)
+    p = tl.program_id(0) * BP + tl.arange(0, BP)
+    o = tl.program_id(1) * BO + tl.arange(0, BO)
+    row, column = (p // WO) * S - P, (p % WO) * S - P
+    total = tl.zeros((BO, BP), tl.float32)
+    x += n * CI * H * W
+    w += n * wn
+    for tap in tl.static_range(K * K):
+        iy, ix = row + tap // K, column + tap % K
+        inside = (p < HO * WO) & (iy >= 0) & (iy < H) & (ix >= 0) & (ix < W)
+        for first in range(0, CI, BI):
+            i = first + tl.arange(0, BI)
+            xs = tl.load(
+                x + i[:, None] * (H * W) + (iy * W + ix)[None, :], mask=(i < CI)[:, None] & inside[None, :], other=0.0
+            )
+            ws = tl.load(
+                w + tap * wt + o[:, None] * wo + i[None, :] * wi, mask=(o < CO)[:, None] & (i < CI)[None, :], other=0.0
+            )
+            total = tl.dot(ws.to(xs.dtype), xs, total, input_precision=PRECISION)
+    if HAS_BIAS:
+        total += tl.load(b + n * CO + o, mask=o < CO, other=0.0)[:, None].to(tl.float32)
+    to = y + (n * CO + o[:, None]) * (HO * WO) + p[None, :]
+    tl.store(to, total.to(y.dtype.element_ty), mask=(o < CO)[:, None] & (p < HO * WO)[None, :])
+
+
+@triton.jit
+def _to_input(
+    dy, w, dx, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
+    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
+):  # fmt: skip
+    n = tl.program_id(2).to(tl.int64)
+    p = tl.program_id(0) * BP + tl.arange(0, BP)
+    i = tl.program_id(1) * BI + tl.arange(0, BI)
+    row, column = p // W + P, p % W + P
+    total = tl.zeros((BI, BP), tl.float32)
+    dy += n * CO * HO * WO
+    w += n * wn
+    for tap in tl.static_range(K * K):
+        ty, tx = row - tap // K, column - tap % K
+        oy, ox = ty // S, tx // S
+        inside = (p < H * W) & (ty >= 0) & (tx >= 0) & (oy < HO) & (ox < WO) & (oy * S == ty) & (ox * S == tx)
+        for first in range(0, CO, BO):
+            o = first + tl.arange(0, BO)
+            gs = tl.load(
+                dy + o[:, None] * (HO * WO) + (oy * WO + ox)[None, :],
+                mask=(o < CO)[:, None] & inside[None, :], other=0.0,
+            )  # fmt: skip
+            ws = tl.load(
+                w + tap * wt + o[None, :] * wo + i[:, None] * wi, mask=(i < CI)[:, None] & (o < CO)[None, :], other=0.0
+            )
+            total = tl.dot(ws.to(gs.dtype), gs, total, input_precision=PRECISION)
+    to = dx + (n * CI + i[:, None]) * (H * W) + p[None, :]
+    tl.store(to, total.to(dx.dtype.element_ty), mask=(i < CI)[:, None] & (p < H * W)[None, :])
+
+
+@triton.jit
+def _to_weight(
+    x, dy, dw, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
+    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
+):  # fmt: skip
+    n = tl.program_id(2).to(tl.int64)
+    tap = tl.program_id(0) % (K * K)
+    i = tl.program_id(0) // (K * K) * BI + tl.arange(0, BI)
+    o = tl.program_id(1) * BO + tl.arange(0, BO)
+    total = tl.zeros((BO, BI), tl.float32)
+    x += n * CI * H * W
+    dy += n * CO * HO * WO
+    for first in range(0, HO * WO, BP):
+        p = first + tl.arange(0, BP)
+        iy, ix = (p // WO) * S - P + tap // K, (p % WO) * S - P + tap % K
+        inside = (p < HO * WO) & (iy >= 0) & (iy < H) & (ix >= 0) & (ix < W)
+        gs = tl.load(
+            dy + o[:, None] * (HO * WO) + p[None, :], mask=(o < CO)[:, None] & (p < HO * WO)[None, :], other=0.0
+        )
+        xs = tl.load(
+            x + (iy * W + ix)[:, None] + i[None, :] * (H * W), mask=inside[:, None] & (i < CI)[None, :], other=0.0
+        )
+        total = tl.dot(gs, xs.to(gs.dtype), total, input_precision=PRECISION)
+    to = dw + n * wn + tap * wt + o[:, None] * wo + i[None, :] * wi
+    tl.store(to, total.to(dw.dtype.element_ty), mask=(o < CO)[:, None] & (i < CI)[None, :])
