@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python -m
 
-.PHONY: bench smoke gate test numerics lint clean
+.PHONY: bench smoke gate gpu test numerics lint clean
 
 bench: $(VENV)/installed  ## the benchmark, profile quick: tables in reports/latest/
 	$(RUN) pytest bench -v --profile quick
@@ -13,6 +13,10 @@ smoke: $(VENV)/installed  ## the short benchmark for CI
 
 gate: $(VENV)/installed  ## the short benchmark held against its baseline; the report goes to .dipddpm/gate
 	$(RUN) pytest bench --profile smoke --baseline baselines/smoke.json --results .dipddpm/gate
+
+gpu:  ## OUT=dir [WHEELS=dir] [PART=1|2]: what needs a GPU, with the python3 that is there; .ci/gpu --list says what
+	$(if $(OUT),,$(error no folder for logs and results: make gpu OUT=DIR))
+	$(PYTHON) .ci/gpu --out "$(OUT)" $(if $(WHEELS),--wheels "$(WHEELS)") --part $(or $(PART),1)
 
 test: $(VENV)/installed-dev  ## linter, types and tests
 	$(RUN) ruff check .
