@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+import torch
 from torch import Tensor
 
 from dipddpm import batches
@@ -34,3 +35,19 @@ def evidence(photographs):
         name: task(name).observe(photographs, ImageRng([3, 1, 4])) for name in tasks() if name != "reconstruction"
     }
     return {name: Evidence(observation) for name, observation in observed.items()}
+
+
+@pytest.fixture
+def same_kernels(monkeypatch):
+    """Float32 proper and kernels that give the same bits again; all of it is put back afterwards."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # monkeypatch cannot put these back: they are no attributes of the modules, but looked up by them.
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = False, False, False
+    torch.use_deterministic_algorithms(True, warn_only=True)  # a few gradients have no such kernel
+    yield
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = before

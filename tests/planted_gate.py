@@ -66,6 +66,12 @@ def run(made=None, **options):
     return Run(**settings | options, records=made)
 
 
+def on_card(name, made=None, device="cuda", **options):
+    """A run on a GPU of that name."""
+    machine = MACHINE | {"gpu": name, "gpu_driver": "1, CUDA 13.0", "id": f"beside {name}"}
+    return run(made, settings=run().settings | {"device": device}, machine=machine, **options)
+
+
 def edited(file, **changes):
     """Change fields of the cpu section of a baseline file, as a reviewer would."""
     text = json.loads(file.read_text())

@@ -5,11 +5,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from planted_gate import MACHINE, STAGE, cell, edited, ratios, records, run, stage
+from planted_gate import MACHINE, STAGE, cell, edited, on_card, ratios, records, run, stage
 
 from dipddpm.cli import main
 from dipddpm.measure.files import readable_json
-from dipddpm.measure.gate.baseline import NoBaseline, entries_of, load
+from dipddpm.measure.gate.baseline import FORMAT, NoBaseline, entries_of, load, section_for, section_name, section_of
 from dipddpm.measure.gate.compare import compare
 from dipddpm.measure.gate.promote import promote
 from dipddpm.measure.instruments import machine as machine_module
@@ -49,11 +49,77 @@ def test_devices_live_side_by_side_and_tolerances_stay(tmp_path):
     file = tmp_path / "b.json"
     promote(run(), "first", file)
     edited(file, tolerances={"psnr": {"same": 0.05}}, floor={"psnr": {"same": 0.03}})
-    promote(run(settings=run().settings | {"device": "cuda:0"}), "a GPU", file)
+    promote(on_card("NVIDIA H100 80GB HBM3", device="cuda:0"), "a GPU", file)
     promote(run(), "again", file)
-    sections = load(file)
-    assert set(sections) == {"cpu", "cuda"} and sections["cuda"].reason == "a GPU"
+    sections, card = load(file), "cuda (NVIDIA H100 80GB HBM3)"
+    assert set(sections) == {"cpu", card} and sections[card].reason == "a GPU"
     assert sections["cpu"].tolerances == {"psnr": {"same": 0.05}} and sections["cpu"].floor["psnr"] == {"same": 0.03}
+
+
+# Cards
+
+
+def test_a_section_is_named_by_its_card():
+    assert section_of(run()) == section_name("cpu", MACHINE | {"gpu": "card A"}) == "cpu"
+    assert section_of(on_card("card A")) == section_of(on_card("card A", device="cuda:1")) == "cuda (card A)"
+    assert section_name("cuda", MACHINE) == "cuda", "a run that does not say which card it ran on"
+
+
+def test_another_section_leaves_the_bytes_of_the_first_as_they_were(tmp_path):
+    file = tmp_path / "b.json"
+    promote(run(), "first", file)
+    before = file.read_text()
+    assert json.loads(before)["format"] == FORMAT
+    for name in ("card A", "card B"):
+        promote(on_card(name, [cell(psnr=20.0)]), "a GPU", file)
+        after = file.read_text()
+        assert before.endswith("\n}\n") and after.startswith(before.removesuffix("\n}\n") + ",\n")
+        before = after
+    assert list(load(file)) == ["cpu", "cuda (card A)", "cuda (card B)"]
+
+
+def test_a_run_is_compared_with_its_own_card(tmp_path):
+    file = tmp_path / "b.json"
+    promote(on_card("card A", [cell(psnr=24.0)]), "a GPU", file)
+    promote(on_card("card B", [cell(psnr=20.0)]), "another GPU", file)
+    for name, psnr, other in (("card A", 24.0, 20.0), ("card B", 20.0, 24.0)):
+        section = section_for(on_card(name), load(file), file)
+        assert compare(on_card(name, [cell(psnr=psnr)]), section).code == 0
+        assert compare(on_card(name, [cell(psnr=min(psnr, other) - 0.5)]), section).code == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (on_card("card B"), r"no baseline for cuda \(card B\), only for cuda \(card A\), .* from this card with `dip"),
+        (run(), r"no baseline for cpu, only for cuda \(card A\), .* a run from this kind of device with `dip"),
+    ],
+)
+def test_a_card_without_a_section_is_refused(tmp_path, made, said, capsys):
+    file, saved = tmp_path / "b.json", tmp_path / "run.json"
+    promote(on_card("card A"), "a GPU", file)
+    with pytest.raises(NoBaseline, match=said) as caught:
+        section_for(made, load(file), file)
+    made.save(saved)
+    assert main(["compare", str(saved), str(file)]) == 3
+    assert str(caught.value) in capsys.readouterr().err
+
+
+def test_the_command_line_names_the_card(tmp_path, capsys):
+    saved, file = tmp_path / "run.json", tmp_path / "b.json"
+    on_card("card A").save(saved)
+    assert main(["baseline", "promote", str(saved), "--reason", "a GPU", "--out", str(file)]) == 0
+    assert capsys.readouterr().out.endswith("6 entries for cuda (card A)\n")
+    assert main(["compare", str(saved), str(file)]) == 0
+    assert "holds against " in (out := capsys.readouterr().out) and "(cuda (card A), same machine): " in out
+
+
+def test_a_file_with_a_section_of_no_card_is_read(tmp_path):
+    file = tmp_path / "b.json"
+    promote(run(settings=run().settings | {"device": "cuda"}), "a run that named no card", file)
+    assert list(load(file)) == ["cuda"]
+    with pytest.raises(NoBaseline, match=r"no baseline for cuda \(card A\), only for cuda, "):
+        section_for(on_card("card A"), load(file), file)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_gate import MACHINE, STAGE, edited, records, run, stage
+from planted_gate import MACHINE, STAGE, edited, on_card, records, run, stage
 
 from dipddpm.measure.gate.baseline import entries_of, load, write
 from dipddpm.measure.gate.calibrate import Calibration
@@ -170,10 +170,26 @@ def test_a_calibration_run_that_fails_says_why(tmp_path, monkeypatch):
     calibration = Calibration(tmp_path / "b.json", "cpu", ["--no-such-option"], suites=tmp_path)
     with pytest.raises(MeasureError, match=r"calibration run timing-00 failed(.|\n)*no-such-option"):
         calibration.timing(1)
-    with pytest.raises(MeasureError, match="no section 'cuda' to calibrate, only cpu"):
+    monkeypatch.setattr("dipddpm.measure.gate.calibrate.machine", lambda: MACHINE | {"gpu": "card A"})
+    with pytest.raises(MeasureError, match=r"no section 'cuda \(card A\)' to calibrate, only cpu"):
         Calibration(tmp_path / "b.json", "cuda").section()
     with pytest.raises(MeasureError, match="nothing kept"):
         calibration.detection()
+
+
+def test_the_floor_of_a_card_is_written_into_its_section(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    card = MACHINE | {"gpu": "card A", "id": "beside card A"}
+    monkeypatch.setattr("dipddpm.measure.gate.calibrate.machine", lambda: card)
+    for name in (None, "card A", "card B"):
+        promote(on_card(name) if name else run(), "first", tmp_path / "b.json")
+    calibration = Calibration(tmp_path / "b.json", "cuda:0", suites=tmp_path, say=[].append)
+    for name in ("quality-same", "quality-other"):
+        on_card("card A").save(calibration.folder / f"{name}.json")
+    calibration.quality()
+    floors = {name: section.floor for name, section in load(tmp_path / "b.json").items()}
+    assert floors.pop("cuda (card A)")["psnr"]["same"] < 1e-4
+    assert floors == {"cpu": {}, "cuda (card B)": {}}
 
 
 def test_a_calibration_run_that_was_killed_is_not_kept(tmp_path, monkeypatch):

@@ -31,9 +31,9 @@ UPDATES, LR = 6, 3e-3
 ROUNDINGS = 8 * UPDATES
 
 
-def command(out, injection, lr=LR):
+def command(out, injection, lr=LR, device="cpu"):
     """A small ``dipddpm train`` with priors to make, or initial weights to fit."""
-    text = f"train --device cpu --size 16 --channels 8,16 --held-out 4 --lr {lr!r} --steps {UPDATES} --batch 8"
+    text = f"train --device {device} --size 16 --channels 8,16 --held-out 4 --lr {lr!r} --steps {UPDATES} --batch 8"
     text += f" --injection {injection} --prior pinv --task inpaint --dip-iterations 3"
     return [*text.split(), "--out", str(out), "--cache", str(out.parent / "cache")]
 
@@ -72,6 +72,29 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, injection):
     assert last == pytest.approx(other, abs=rounding(ROUNDINGS, growth=growth))
     assert records[1]["injection"] == injection and [r["priors"] for r in records] == [records[0]["priors"]] * 2
     assert records[0]["initialised"] == records[1]["initialised"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices: NCCL takes one for each process")
+@pytest.mark.parametrize("injection", ["residual", "weights"])
+def test_two_cards_give_the_numbers_of_one(tmp_path, injection, monkeypatch):
+    """As two processes on the CPU. TF32 is off in every process: it would round what they differ by to ten bits."""
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("one", "control", "two")}
+    for name, lr in (("one", LR), ("control", LR * (1 + 2.0**-23))):
+        alone = [sys.executable, "-m", "dipddpm", *command(files[name], injection, lr, "cuda")]
+        done = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    done = torchrun("-m", "dipddpm", *command(files["two"], injection, device="cuda"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 1, "the second process spoke"
+    a, b, moved = (load_file(files[name]) for name in ("one", "two", "control"))
+    weights = [key for key in a if a[key].ndim > 1]
+    growth = max(1.0, max(apart(a[key], moved[key]) for key in weights) / 2.0**-23)
+    for key in weights:
+        assert_same_to_rounding(b[key], a[key], operations=ROUNDINGS, growth=growth, what=key)
+    assert json.loads(files["two"].with_suffix(".json").read_text())["processes"] == 2
 
 
 TWO_NETWORKS = """

@@ -115,17 +115,6 @@ def test_an_image_gets_the_same_prior_in_any_company(made, name, evidence):
         assert_same_to_rounding(alone[0], whole[1], operations=81, scale=2.0, what=made.name)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("made", "name"), [case for case in cases() if case.values[0].name in FREE])
-def test_mu_returns_to_the_device_of_y(made, name, evidence):
-    shown = evidence[name].shown_to(made)
-    device_denoiser = open_denoiser("unet:early", "cuda") if made.evaluations else None
-    there = made.mu(replace(shown, observation=shown.observation.to("cuda"), denoiser=device_denoiser))
-    assert there.device.type == "cuda"
-    assert torch.allclose(there.cpu(), made.mu(shown), atol=1e-2 if made.evaluations else 1e-5)
-
-
 @pytest.mark.parametrize("name", sorted(priors()))
 def test_variants_are_the_same_prior_with_other_parameters(name):
     made = prior(name)

@@ -87,6 +87,9 @@ def test_profile_prints_operators_and_the_roofline(capfd):
     table, roofline, machine = out.strip().split("\n\n")
     assert len(table.splitlines()) == 2 + 2 + 1 and "convolution" in table and "others" in table
     assert "evaluation" in roofline and " %" in roofline and "matrix product" in machine and err == ""
+    assert "executions" in roofline and "peak memory" in roofline and " MiB" in roofline
+    assert "a warm-up of 1 before them is not timed" in machine and "microseconds" in machine
+    assert "SM clock" not in roofline
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from dipddpm.measure.gate.baseline import NoBaseline, load
+from dipddpm.measure.gate.baseline import NoBaseline, load, section_name
 from dipddpm.measure.gate.calibrate import PARTS, Calibration
 from dipddpm.measure.gate.outcomes import NO_BASELINE
+from dipddpm.measure.instruments.machine import machine
 
 EXIT_CODES = {NoBaseline: NO_BASELINE}
 
 
 def run(args: argparse.Namespace) -> None:
     """``dipddpm calibrate``."""
-    settings = load(args.baseline, check=False).get(args.device)
+    settings = load(args.baseline, check=False).get(section_name(args.device, machine()))
     profile, *axes = str(settings.settings.get("profile", "")).split() if settings else [""]
     options = args.options or [*(["--profile", profile] if profile else []), *(f"--axis={axis}" for axis in axes)]
     calibration = Calibration(args.baseline, args.device, options)

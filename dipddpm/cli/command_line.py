@@ -186,7 +186,7 @@ def _compare(verbs: argparse._SubParsersAction) -> None:
 
 def _baseline(verbs: argparse._SubParsersAction) -> None:
     baseline = verbs.add_parser("baseline", help="make baselines").add_subparsers(required=True, metavar="VERB")
-    p = baseline.add_parser("promote", help="make a run the baseline of its device type")
+    p = baseline.add_parser("promote", help="make a run the baseline of CPUs, or of its kind of GPU")
     p.add_argument("run", type=Path, help="RUN.json of a whole run without failures")
     p.add_argument("--reason", default="", help="what changed, and why it is right; the file keeps it")
     p.add_argument("--out", type=Path, help="file (default baselines/PROFILE.json)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dipddpm.measure.gate.baseline import NoBaseline, device_type, load, section_for
+from dipddpm.measure.gate.baseline import NoBaseline, load, section_for, section_of
 from dipddpm.measure.gate.compare import compare
 from dipddpm.measure.gate.outcomes import NO_BASELINE
 from dipddpm.measure.record import Run
@@ -16,6 +16,6 @@ def run(args: argparse.Namespace) -> int:
     """``dipddpm compare``; the exit code is the outcome."""
     run, sections = Run.load(args.run), load(args.baseline)
     section = section_for(run, sections, args.baseline)
-    found = compare(run, section, device=device_type(run), dedicated=args.dedicated)
+    found = compare(run, section, device=section_of(run), dedicated=args.dedicated)
     print("\n\n".join(part for part in (found.table(), found.summary(args.baseline.as_posix())) if part))
     return found.code

@@ -12,11 +12,14 @@ import torch
 from dipddpm.denoisers import open_denoiser
 from dipddpm.experiments.stages import Stage, stage, stage_names
 from dipddpm.measure.instruments.flops import flops_by_operator
-from dipddpm.measure.instruments.machine import machine
+from dipddpm.measure.instruments.machine import machine, sm_clock
+from dipddpm.measure.instruments.memory import PeakMemory
 from dipddpm.measure.instruments.operators import Operator, operators
 from dipddpm.measure.instruments.roofline import convolution_rate, peak_rate, product_rate, repeated
+from dipddpm.measure.instruments.timer import resolution
 
 BATCH = {"cpu": 16, "cuda": 256}
+SECONDS, LEAST, WARMUP = 0.5, 3, 1  # how long and how often a stage is executed at least, and before that, untimed
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,7 +39,10 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"\n{m['gpu'] if device.type == 'cuda' else m['cpu']}, {torch.get_num_threads()} threads: "
         f"convolution {convolution:.4g} GFLOP/s, matrix product {product:.4g} GFLOP/s (large, float32); "
-        "% is of the faster. FLOPs are those of convolutions, matrix products and attention, gradients included."
+        "% is of the faster. FLOPs are those of convolutions, matrix products and attention, gradients included.\n"
+        f"Seconds are the median of the executions; a warm-up of {WARMUP} before them is not timed. The clock "
+        f"({'CUDA events' if device.type == 'cuda' else 'perf_counter'}) resolves {1e6 * resolution(device):.3g} "
+        "microseconds. Peak memory is what one execution adds."
     )
 
 
@@ -62,12 +68,20 @@ def _operators(found: list[Operator], rows: int) -> str:
 
 def _roofline(built: Stage, flops: Mapping[str, int], device: torch.device) -> dict[str, str]:
     """The median execution against the machine's rates, as cells of a table."""
-    seconds, count = median(repeated(built.work, seconds=0.5, least=3)), sum(flops.values())
+    times = repeated(built.work, SECONDS, LEAST, WARMUP, device)
+    built.work()
+    clock = sm_clock(device)  # while the GPU still works on it: an idle one lowers its clock
+    with PeakMemory(device) as peak:
+        built.work()
+    seconds, count = median(times), sum(flops.values())
     fastest = peak_rate(str(device), torch.float32)
     return {
         "s / execution": f"{seconds:.4g}",
+        "executions": str(len(times)),
         "GFLOP": f"{count / 1e9:.4g}",
         "GFLOP/s": f"{count / seconds / 1e9:.4g}",
         "of the machine": f"{100 * count / seconds / fastest:.1f} %",
         "items / s": f"{built.items / seconds:.4g} {built.unit}",
+        "peak memory": f"{peak.added / 2**20:.4g} MiB",
+        **({"SM clock": f"{clock} MHz"} if clock else {}),
     }

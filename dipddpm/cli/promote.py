@@ -1,11 +1,11 @@
-"""``dipddpm baseline promote``: a run becomes the baseline of its device type."""
+"""``dipddpm baseline promote``: a run becomes the baseline of CPUs, or of its kind of GPU."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from dipddpm.measure.gate.baseline import NoBaseline, device_type
+from dipddpm.measure.gate.baseline import NoBaseline, section_of
 from dipddpm.measure.gate.outcomes import NO_BASELINE
 from dipddpm.measure.gate.promote import promote
 from dipddpm.measure.record import MeasureError, Run
@@ -21,4 +21,4 @@ def run(args: argparse.Namespace) -> None:
         raise MeasureError(f"{args.run} is of {profile} with {' '.join(axes)}: name the file with --out")
     out = args.out or Path("baselines") / f"{profile}.json"
     section = promote(run, args.reason, out)
-    print(f"wrote {out}: {len(section.entries)} entries for {device_type(run)}")
+    print(f"wrote {out}: {len(section.entries)} entries for {section_of(run)}")

@@ -1,6 +1,6 @@
 """Baselines: the stored results that runs are compared with.
 
-A baseline is a JSON file that is reviewed like code. It has one section per device type.
+A baseline is a JSON file that is reviewed like code. It has one section for CPUs and one for each kind of GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BY = "by "  # how the part of a key begins that names the judge
 
 
 class NoBaseline(MeasureError):
-    """There is nothing to compare with: the file does not exist, or has no section for this device."""
+    """There is nothing to compare with: the file does not exist, or has no section for this CPU or GPU."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class BaselineEntry:
 
 @dataclass
 class Section:
-    """The baseline of one device type.
+    """The baseline of CPUs, or of one kind of GPU.
 
     Attributes:
         reason: why it was promoted; date: when.
@@ -77,9 +77,24 @@ class Section:
     entries: dict[str, BaselineEntry] = field(default_factory=dict)
 
 
-def device_type(run: Run) -> str:
-    """Name of the section that a run belongs to: ``cpu``, ``cuda``."""
-    return str(run.settings.get("device", "cpu")).partition(":")[0]
+def section_name(device: str, machine: Mapping[str, object]) -> str:
+    """The section of a device: ``cpu``, or ``cuda (NVIDIA H100 80GB HBM3)`` for a GPU of that name.
+
+    All CPUs share a section, because its tolerances for another machine were measured between two kinds of CPU. Each
+    kind of GPU has its own. Libraries choose other kernels on another card, and these round differently; an iterative
+    fit amplifies that, by how much nobody has measured. Times in units of the yardstick differ between cards as well.
+
+    Args:
+        device: as a run's settings have it: ``cpu``, ``cuda``, ``cuda:1``.
+        machine: as :func:`dipddpm.measure.instruments.machine.machine` describes it; ``gpu`` is the name of the card.
+    """
+    kind, card = device.partition(":")[0], machine.get("gpu")
+    return f"{kind} ({card})" if kind == "cuda" and card else kind
+
+
+def section_of(run: Run) -> str:
+    """Name of the section that a run belongs to."""
+    return section_name(str(run.settings.get("device", "cpu")), run.machine)
 
 
 def gated(measure: Measure) -> bool:
@@ -141,19 +156,19 @@ def save(file: Path, sections: Mapping[str, Section]) -> None:
 def write(file: Path, sections: Mapping[str, Section]) -> None:
     """As :func:`save`, but without checking the tolerances: a floor that was just measured may forbid them."""
     text: dict[str, object] = {"format": FORMAT}
-    for device, section in sorted(sections.items()):
+    for name, section in sorted(sections.items()):
         entries = {
             key: {"of": {"suite": e.origin, "items": e.items, "n": e.n, "seeds": e.seeds}}
             | {name: _measure_as_json(measure) for name, measure in e.measures.items()}
             for key, e in section.entries.items()
         }
         values = {f.name: getattr(section, f.name) for f in fields(section)}
-        text[device] = values | {"entries": entries}
+        text[name] = values | {"entries": entries}
     write_text(file, readable_json(text) + "\n")
 
 
 def load(file: Path, check: bool = True) -> dict[str, Section]:
-    """The sections of a baseline file, by device type.
+    """The sections of a baseline file, by the names that :func:`section_name` gives.
 
     Args:
         check: refuse tolerances below the noise floor.
@@ -167,7 +182,7 @@ def load(file: Path, check: bool = True) -> dict[str, Section]:
         found = text.pop("format")
         if found != FORMAT:
             raise MeasureError(f"{file}: format {found}, this version reads {FORMAT}: promote a run again")
-        sections = {device: _section(section) for device, section in text.items()}
+        sections = {name: _section(section) for name, section in text.items()}
     except FileNotFoundError as error:
         raise NoBaseline(f"{file}: no such baseline: `dipddpm baseline promote RUN --reason ...`") from error
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
@@ -182,13 +197,16 @@ def section_for(run: Run, sections: Mapping[str, Section], file: Path) -> Sectio
     """The section that a run is compared with.
 
     Raises:
-        NoBaseline: none for its device.
+        NoBaseline: none for CPUs, or none for its card; the sections of other cards say nothing about it.
     """
-    device = device_type(run)
-    if device not in sections:
-        held = ", ".join(sections) or "nothing"
-        raise NoBaseline(f"{file}: no baseline for {device}, only for {held}: promote a run from such a machine")
-    return sections[device]
+    name = section_of(run)
+    if name not in sections:
+        held, here = ", ".join(sections) or "nothing", "card" if name.startswith("cuda") else "kind of device"
+        raise NoBaseline(
+            f"{file}: no baseline for {name}, only for {held}, whose numbers are not comparable: promote a run from "
+            f"this {here} with `dipddpm baseline promote RUN --reason ...`"
+        )
+    return sections[name]
 
 
 def _section(text: dict) -> Section:

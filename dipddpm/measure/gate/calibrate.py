@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dipddpm.measure.files import write_text
-from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, load, write
+from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, load, section_name, write
 from dipddpm.measure.gate.calibration_runs import CalibrationRuns, busy
 from dipddpm.measure.gate.compare import compare, settings_that_differ
 from dipddpm.measure.gate.noise_floor import DRAWS, LOSSES, SLOWDOWNS, losses_caught, repeated, slowdowns_caught, times
@@ -28,7 +28,8 @@ class Calibration:
     """The calibration of one section of a baseline file.
 
     Args:
-        file, device: which section.
+        file: the baseline.
+        device: as ``--device`` takes it; the section is that of CPUs, or of the card of this machine.
         options: pytest options that make the suites run as they did for the baseline.
         suites: folder of the suites.
         say: is called with a line about the progress.
@@ -42,16 +43,17 @@ class Calibration:
         suites: Path = Path("bench"),
         say: Callable[[str], object] = print,
     ):
-        self.file, self.device, self.suites, self.say = file, device, suites, say
+        self.file, self.suites, self.say = file, suites, say
+        self.name = section_name(device, machine())
         self.runs = CalibrationRuns(file.stem, device, options, suites, say)
         self.folder = self.runs.folder
 
     def section(self) -> Section:
         """The section as it stands in the file; its tolerances are not checked."""
         sections = load(self.file, check=False)
-        if self.device not in sections:
-            raise MeasureError(f"{self.file}: no section {self.device!r} to calibrate, only {', '.join(sections)}")
-        return sections[self.device]
+        if self.name not in sections:
+            raise MeasureError(f"{self.file}: no section {self.name!r} to calibrate, only {', '.join(sections)}")
+        return sections[self.name]
 
     def timing(self, repeats: int) -> str:
         """Measure the times in ``repeats`` runs and write their noise floor; a table as Markdown."""
@@ -111,7 +113,7 @@ class Calibration:
             name = f"hog-{processes}-{i:02}"
             with busy(processes if not self.runs.file(name).exists() else 0):
                 run = self.runs.run(name, self._speed_suites(section), ["--baseline", str(self.file)])
-            codes.append(compare(run, section, device=self.device).code)
+            codes.append(compare(run, section, device=self.name).code)
         rows = {
             f"unchanged code beside {processes} busy processes": {
                 "runs": str(repeats),
@@ -150,7 +152,7 @@ class Calibration:
         """Files of the suites that measure times against the yardstick."""
         origins = {e.origin for e in section.entries.values() if any(m.kind == "timing" for m in e.measures.values())}
         if not origins:
-            raise MeasureError(f"{self.file}: its section {self.device!r} holds no time to calibrate")
+            raise MeasureError(f"{self.file}: its section {self.name!r} holds no time to calibrate")
         return [self.suites / f"{origin}.py" for origin in sorted(origins)]
 
     def _write_floor(self, part: str, general: Mapping, listed: Mapping) -> None:
@@ -161,7 +163,7 @@ class Calibration:
             listed: {entry: {metric: {where: floor}}} of entries that are noisier.
         """
         sections = load(self.file, check=False)
-        section = sections[self.device]
+        section = sections[self.name]
         mine = ("timing",) if part == "timing" else tuple(general) + tuple(m for by in listed.values() for m in by)
         entries = {
             key: kept

@@ -10,13 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dipddpm.measure.content import digest
-from dipddpm.measure.gate.baseline import BaselineEntry, Section, device_type, entries_of, load, save
+from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, load, save, section_of
 from dipddpm.measure.instruments.paired_timing import restlessness, steady
 from dipddpm.measure.record import MeasureError, Run
 
 
 def promote(run: Run, reason: str, file: Path) -> Section:
-    """Make a run the baseline of its device type.
+    """Make a run the baseline of CPUs, or of the kind of GPU that it ran on.
 
     Other sections of the file stay as they are, and so do the tolerances and the noise floor of this one.
 
@@ -40,7 +40,8 @@ def promote(run: Run, reason: str, file: Path) -> Section:
             if measure.kind == "timing" and not steady(measure):
                 raise MeasureError(f"{key}: {restlessness(measure)}; promote a run from a quieter one")
     sections = load(file) if file.exists() else {}
-    before = sections.get(device_type(run))
+    name = section_of(run)
+    before = sections.get(name)
     section = Section(
         reason=reason.strip(),
         date=time.strftime("%Y-%m-%d"),
@@ -56,7 +57,7 @@ def promote(run: Run, reason: str, file: Path) -> Section:
         floor=_kept(before.floor, entries) if before else {},
         entries={key: _rounded(entry) for key, entry in entries.items()},
     )
-    save(file, sections | {device_type(run): section})
+    save(file, sections | {name: section})
     return section
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dipddpm.measure.files import write_text
-from dipddpm.measure.gate.baseline import NoBaseline, Section, device_type, key_of, load, section_for
+from dipddpm.measure.gate.baseline import NoBaseline, Section, key_of, load, section_for, section_of
 from dipddpm.measure.gate.compare import compare
 from dipddpm.measure.gate.outcomes import NO_BASELINE, NOTHING
 from dipddpm.measure.record import Measure, MeasureError, Run
@@ -41,7 +41,7 @@ class Gate:
             self.sections = load(self.file)
 
     def check(self, run: Run | None) -> None:
-        """Check before the first test that there is a baseline for this device."""
+        """Check before the first test that there is a baseline for this CPU or GPU."""
         if run is not None:
             with self._ending_session():
                 section_for(run, self.sections, self.file)
@@ -53,7 +53,7 @@ class Gate:
             return NOTHING
         section = section_for(run, self.sections, self.file)
         confirm(run, section, reruns, self.dedicated)
-        found = compare(run, section, device=device_type(run), dedicated=self.dedicated)
+        found = compare(run, section, device=section_of(run), dedicated=self.dedicated)
         write_text(self.folder / "gate.md", found.markdown(self.file.as_posix()))
         self.messages = [part for part in (found.table(), found.summary(self.file.as_posix())) if part]
         return found.code

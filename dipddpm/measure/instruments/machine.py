@@ -35,6 +35,19 @@ def machine() -> dict:
     return found | {"id": hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]}
 
 
+def sm_clock(device: torch.device | str) -> int | None:
+    """The clock of a GPU's multiprocessors now, in MHz; None for a CPU, and where the driver's library does not say.
+
+    It is no part of :func:`machine`. Reading it changes no setting. It needs the package ``nvidia-ml-py``.
+    """
+    if torch.device(device).type != "cuda":
+        return None
+    try:
+        return int(torch.cuda.clock_rate(device))
+    except Exception:  # no such package, or a driver or a virtual card that does not tell: each has its own exception
+        return None
+
+
 def _cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
