@@ -12,11 +12,12 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from dipddpm.cuda import layers as cuda_layers
 
 WORDS = 4  # of 64 bits, that Philox makes of one position
 UNIT = 2.0**-24  # the distance of the uniform numbers that float32 holds
@@ -101,17 +102,17 @@ class ImageRng:
         return self._integers(count).mul_(UNIT)[:, :count].reshape(len(self), *shape)
 
     def _integers(self, count: int) -> Tensor:
-        """At least ``count`` uniform integers of 24 bits for each image, as float32, an even number of them."""
+        """At least ``count`` uniform integers of 24 bits for each image, as floats, an even number of them."""
         blocks = -(-count // (2 * WORDS))
-        on_device = self.device.type == "cuda" and find_spec("triton") is not None
+        on_device = self.device.type == "cuda" and cuda_layers.compiles()
         if on_device:
-            from dipddpm.rng_cuda import philox
+            from dipddpm.cuda.philox import philox
 
             bits = philox(self.seeds, self._drawn, blocks, self.device)
         else:
             bits = _philox(self.seeds, self._drawn, blocks)
         self._drawn += blocks
-        integers = (bits.view(torch.int32) >> 8).bitwise_and_(0xFFFFFF).to(torch.float32)
+        integers = (bits.view(torch.int32) >> 8).bitwise_and_(0xFFFFFF).to(torch.get_default_dtype())
         return integers if on_device else integers.to(self.device)
 
 

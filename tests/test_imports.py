@@ -19,7 +19,7 @@ ROOT = Path(dipddpm.__file__).parent
 VERBS = ["checkpoints", "train", "generate", "train_extractor", "train_warm_start", "prior_sets"]
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels"],
+    ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels", "cuda"],
     [
         "schedule",
         "unet",
@@ -31,6 +31,7 @@ LAYERS = [
         "extractors",
         "population",
         "stacking",
+        "networks",
         "stopping",
     ],
     ["fitting", "injection", "priors", "sampling", "denoisers"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,15 +11,11 @@ from torch import Tensor
 from dipddpm.dip import DeepImagePrior, parameter_count
 from dipddpm.errors import InputError
 from dipddpm.fitting import DipFit, FittingMethod
+from dipddpm.fitting.iteration import Iteration, Precision
+from dipddpm.networks import build
 from dipddpm.rng import ImageRng
-from dipddpm.stacking import stack
 from dipddpm.stopping import StoppingRule
 from dipddpm.tasks import Observation
-
-# How many iterations' input noise is drawn at once where the fit does not run on the CPU, which draws it. There the
-# draws are the price of equal numbers on every device and not of the DIP, so they are left out of its seconds. A clock
-# that waits for the device then makes it wait once in so many iterations.
-AHEAD = 8
 
 
 @dataclass(eq=False)
@@ -33,6 +28,7 @@ class Plain(FittingMethod):
     Attributes:
         lr, input_noise: learning rate and sigma_p; those of the architecture by default.
         ema_decay: of the average of the outputs.
+        precision: of what the layers hand on, on CUDA; see :class:`dipddpm.fitting.iteration.Iteration`.
     """
 
     name = "plain"
@@ -41,6 +37,7 @@ class Plain(FittingMethod):
     lr: float | None = None
     input_noise: float | None = None
     ema_decay: float = 0.99
+    precision: Precision = "float32"
 
     def fit(
         self,
@@ -59,9 +56,16 @@ class Plain(FittingMethod):
         # Networks, optimiser, and what is collected on the way. ``aside`` are seconds that no duration is charged for.
         started, aside = clock(), 0.0
         network, z = build(architecture, rng, size, width)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr or architecture.lr, fused=True)
         sigma_p = architecture.input_noise if self.input_noise is None else self.input_noise
-        noise = InputNoise(rng, z, sigma_p, iterations[-1], clock)
+
+        def loss(image: Tensor) -> Tensor:
+            return misfit(image, observation, architecture, size)
+
+        iteration = Iteration(network, z, loss, self.lr or architecture.lr, self.precision)
+        if z.is_cuda:
+            reached = clock()
+            iteration.compile_kernels()
+            aside += clock() - reached
         average, weight = torch.zeros(len(z), 3, size, size, device=z.device), 0.0
         last, ema, losses, seconds = [], [], [], []
 
@@ -69,24 +73,19 @@ class Plain(FittingMethod):
             # Snapshot, not charged.
             if done in iterations:
                 reached = clock()
-                seconds.append(reached - started - aside - noise.aside)
-                with torch.no_grad():
-                    image = network(z)
+                seconds.append(reached - started - aside)
+                image = iteration.image(z)
                 last.append(image)
                 ema.append(average / weight if done else image)
-                losses.append(misfit(image, observation, architecture, size))
+                losses.append(loss(image))
                 aside += clock() - reached
             if done == iterations[-1]:
                 break
 
             # One update of the weights: Adam on || A f(z + xi) - y ||^2.
-            output = network(z + noise.draw() if sigma_p else z)
-            optimizer.zero_grad(set_to_none=True)
-            misfit(output, observation, architecture, size).sum().backward()
-            optimizer.step()
+            output = iteration(rng.randn(*z.shape[1:]).mul_(sigma_p) if sigma_p else None)
 
             # The average of the outputs.
-            output = output.detach()
             average.lerp_(output, 1 - self.ema_decay)
             weight = self.ema_decay * weight + 1 - self.ema_decay
 
@@ -116,59 +115,3 @@ def misfit(image: Tensor, observation: Observation, architecture: type[DeepImage
             f"was expected: its layers must end at {size} px and 3 colours for each of the {expected[0]} images"
         )
     return (observation.operator.A(image) - observation.y).square().flatten(1).mean(1)
-
-
-class InputNoise:
-    """xi ~ N(0, sigma_p^2 I) for every iteration of a fit, drawn ahead where the fit does not run on the CPU.
-
-    Attributes:
-        aside: seconds of drawing that are not charged to the fit.
-    """
-
-    def __init__(self, rng: ImageRng, z: Tensor, sigma_p: float, iterations: int, clock: Callable[[], float]):
-        self.rng, self.z, self.sigma_p, self.left, self.clock = rng, z, sigma_p, iterations, clock
-        self.at_once = 1 if z.device.type == "cpu" else AHEAD
-        self.aside = 0.0
-        self._drawn: list[Tensor] = []
-
-    def draw(self) -> Tensor:
-        """The noise of the next iteration, of the shape of z."""
-        if not self._drawn:
-            started = self.clock() if self.at_once > 1 else 0.0
-            count = min(self.at_once, self.left)
-            self._drawn = [self.rng.randn(*self.z.shape[1:]).mul_(self.sigma_p) for _ in range(count)]
-            if self.at_once > 1:
-                self.aside += self.clock() - started
-        self.left -= 1
-        return self._drawn.pop(0)
-
-
-def build(
-    architecture: type[DeepImagePrior], rng: ImageRng, size: int, width: int | None = None
-) -> tuple[torch.nn.Module, Tensor]:
-    """The stacked networks of a batch, each initialised from the seed of its image, and their inputs z."""
-    networks = []
-    with torch.random.fork_rng(devices=[]):
-        for seed in rng.seeds:
-            torch.manual_seed(seed)
-            networks.append(architecture(size=size, width=width))
-    z = networks[0].draw_z(rng)
-    if len(networks) > 1:
-        return stack(networks).to(rng.device), z
-    return WithIdleTwin(stack([*networks, copy.deepcopy(networks[0])])).to(rng.device), z
-
-
-class WithIdleTwin(torch.nn.Module):
-    """Runs a single image beside a copy whose output is not used.
-
-    A batch of one takes other convolution kernels, which round differently, and Adam makes whole steps of rounding
-    errors where a gradient is nearly 0: without the twin, an image alone drifts away from itself in a batch.
-    """
-
-    def __init__(self, stacked: torch.nn.Module):
-        super().__init__()
-        self.stacked = stacked
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(1, ...) -> (1, 3, size, size)."""
-        return self.stacked(z.expand(2, *z.shape[1:]))[:1]

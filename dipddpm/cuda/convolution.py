@@ -21,6 +21,8 @@ from torch.autograd.function import once_differentiable
 FORWARD = {"BP": 128, "BO": 64, "BI": 32, "num_warps": 4, "num_stages": 3}
 TO_INPUT = {"BP": 128, "BO": 32, "BI": 64, "num_warps": 4, "num_stages": 3}
 TO_WEIGHT = {"BP": 64, "BO": 64, "BI": 64, "num_warps": 4, "num_stages": 3}
+TRANSPOSED = False
+LEAST = 16  # channels of a tile
 
 
 def stacked_conv2d(
@@ -53,9 +55,7 @@ class _StackedConv2d(torch.autograd.Function):
         ctx.fixed = {"K": k, "S": stride, "P": padding, "PRECISION": precision}
         ctx.has_bias = bias is not None
 
-        def grid(tile: dict) -> tuple[int, int, int]:
-            return triton.cdiv(h_out * w_out, tile["BP"]), triton.cdiv(c_out, tile["BO"]), n
-
+        grid = triton.cdiv(h_out * w_out, FORWARD["BP"]), triton.cdiv(c_out, FORWARD["BO"]), n
         _forward[grid](x, weight, bias, y, *ctx.sizes, HAS_BIAS=ctx.has_bias, **ctx.fixed, **FORWARD)
         return y
 
@@ -70,20 +70,30 @@ class _StackedConv2d(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             to_x = torch.empty_like(x)
 
-            def grid(tile: dict) -> tuple[int, int, int]:
-                return triton.cdiv(h * w, tile["BP"]), triton.cdiv(c_in, tile["BI"]), n
-
-            _to_input[grid](grad, weight, to_x, *ctx.sizes, **ctx.fixed, **TO_INPUT)
+            for first, tiles, width in _parts(c_in, TO_INPUT["BI"]):
+                grid = triton.cdiv(h * w, TO_INPUT["BP"]), tiles, n
+                (_to_input_t if TRANSPOSED else _to_input)[grid](
+                    grad, weight, to_x, first, *ctx.sizes, **ctx.fixed, **TO_INPUT | {"BI": width}
+                )
         if ctx.needs_input_grad[1]:
             to_weight = torch.empty_like(weight)  # in the strides of the weights
 
-            def grid_of_weights(tile: dict) -> tuple[int, int, int]:
-                return taps * triton.cdiv(c_in, tile["BI"]), triton.cdiv(c_out, tile["BO"]), n
-
-            _to_weight[grid_of_weights](x, grad, to_weight, *ctx.sizes, **ctx.fixed, **TO_WEIGHT)
+            for first, tiles, width in _parts(c_in, TO_WEIGHT["BI"]):
+                grid = taps * tiles, triton.cdiv(c_out, TO_WEIGHT["BO"]), n
+                _to_weight[grid](x, grad, to_weight, first, *ctx.sizes, **ctx.fixed, **TO_WEIGHT | {"BI": width})
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            to_bias = grad.sum((2, 3))
+            to_bias = grad.sum((2, 3), dtype=torch.float32)
         return to_x, to_weight, to_bias, None, None, None
+
+
+def _parts(channels: int, width: int) -> list[tuple[int, int, int]]:
+    """Channels shared out over tiles: (first channel, tiles, channels of each); what is left over has smaller tiles.
+
+    68 channels in two tiles of 64 would be twice the work of one."""
+    whole, left = divmod(channels, width)
+    parts = [(0, whole, width)] if whole else []
+    narrow = max(LEAST, triton.next_power_of_2(left)) if left else 0
+    return parts + ([(whole * width, 1, narrow)] if left else [])
 
 
 def _strides(weight: Tensor) -> tuple[int, int, int, int]:
@@ -128,13 +138,13 @@ def _forward(
 
 @triton.jit
 def _to_input(
-    dy, w, dx, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
+    dy, w, dx, first_i, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
     K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
     BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(2).to(tl.int64)
     p = tl.program_id(0) * BP + tl.arange(0, BP)
-    i = tl.program_id(1) * BI + tl.arange(0, BI)
+    i = first_i + tl.program_id(1) * BI + tl.arange(0, BI)
     row, column = p // W + P, p % W + P
     total = tl.zeros((BI, BP), tl.float32)
     dy += n * CO * HO * WO
@@ -158,14 +168,45 @@ def _to_input(
 
 
 @triton.jit
+def _to_input_t(
+    dy, w, dx, first_i, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
+    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
+):  # fmt: skip
+    n = tl.program_id(2).to(tl.int64)
+    p = tl.program_id(0) * BP + tl.arange(0, BP)
+    i = first_i + tl.program_id(1) * BI + tl.arange(0, BI)
+    row, column = p // W + P, p % W + P
+    total = tl.zeros((BP, BI), tl.float32)
+    dy += n * CO * HO * WO
+    w += n * wn
+    for tap in tl.static_range(K * K):
+        ty, tx = row - tap // K, column - tap % K
+        oy, ox = ty // S, tx // S
+        inside = (p < H * W) & (ty >= 0) & (tx >= 0) & (oy < HO) & (ox < WO) & (oy * S == ty) & (ox * S == tx)
+        for first in range(0, CO, BO):
+            o = first + tl.arange(0, BO)
+            gs = tl.load(
+                dy + o[None, :] * (HO * WO) + (oy * WO + ox)[:, None],
+                mask=(o < CO)[None, :] & inside[:, None], other=0.0,
+            )  # fmt: skip
+            ws = tl.load(
+                w + tap * wt + o[:, None] * wo + i[None, :] * wi, mask=(i < CI)[None, :] & (o < CO)[:, None], other=0.0
+            )
+            total = tl.dot(gs, ws.to(gs.dtype), total, input_precision=PRECISION)
+    to = dx + (n * CI + i[None, :]) * (H * W) + p[:, None]
+    tl.store(to, total.to(dx.dtype.element_ty), mask=(i < CI)[None, :] & (p < H * W)[:, None])
+
+
+@triton.jit
 def _to_weight(
-    x, dy, dw, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
+    x, dy, dw, first_i, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
     K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
     BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(2).to(tl.int64)
     tap = tl.program_id(0) % (K * K)
-    i = tl.program_id(0) // (K * K) * BI + tl.arange(0, BI)
+    i = first_i + tl.program_id(0) // (K * K) * BI + tl.arange(0, BI)
     o = tl.program_id(1) * BO + tl.arange(0, BO)
     total = tl.zeros((BO, BI), tl.float32)
     x += n * CI * H * W

@@ -1,0 +1,109 @@
+"""One iteration of fitting the networks of a batch, as a graph of CUDA where there is a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dipddpm.batches import is_out_of_memory
+
+Precision = Literal["float32", "bfloat16"]
+EAGER = 3
+"""Iterations before the graph is captured: in these the libraries get their memory."""
+
+
+class Iteration:
+    """An update of the weights by Adam on a loss of f(z + xi).
+
+    On CUDA an iteration is some 300 kernels, which a CPU needs longer to launch than the GPU to run for a few images.
+    After three iterations the fourth is captured as a graph, and from there on it is launched as one: the same kernels
+    in the same order, and the same numbers. Where memory is short of what the graph holds, it goes on without.
+
+    Args:
+        network: f, for a batch of images. z: its input (N, ...).
+        loss: (N, 3, H, W) to (N,), whose sum over images is differentiated.
+        lr: learning rate.
+        precision: of what the layers hand on, on CUDA: "bfloat16" keeps weights, sums and the image in float32. On a
+            CPU it is always float32.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        z: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        lr: float,
+        precision: Precision = "float32",
+    ):
+        self.network, self.z, self.loss = network, z, loss
+        self._bfloat16 = precision == "bfloat16" and z.is_cuda
+        self.shown, self.done = z.clone(), 0
+        self._optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=True, capturable=z.is_cuda)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph_at = EAGER if z.is_cuda else -1
+        self._stream = torch.cuda.Stream() if z.is_cuda else None
+        self._output = z
+
+    def __call__(self, noise: Tensor | None) -> Tensor:
+        """One iteration with this noise on z; f(z + xi) before the update, (N, 3, H, W), without its gradient."""
+        if noise is not None:
+            torch.add(self.z, noise, out=self.shown)
+        if self.done == self._graph_at:
+            self._capture()
+        if self._graph:
+            self._graph.replay()
+            output = self._output.clone()
+        elif self._stream and self.done < self._graph_at:
+            # beside the stream of all else, as the capture will be: autograd remembers where a parameter was used
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                output = self._update()
+            torch.cuda.current_stream().wait_stream(self._stream)
+        else:
+            output = self._update()
+        self.done += 1
+        return output
+
+    def image(self, z: Tensor) -> Tensor:
+        """f(z)."""
+        with torch.no_grad(), self._multiplying():
+            return self.network(z)
+
+    def compile_kernels(self) -> None:
+        """Run forward and backward once, to no effect: kernels are compiled at their first use in a process."""
+        with self._multiplying():
+            image = self.network(self.z)
+        self.loss(image).sum().backward()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _update(self) -> Tensor:
+        with self._multiplying():
+            output = self.network(self.shown)
+        self._optimizer.zero_grad(set_to_none=True)
+        self.loss(output).sum().backward()
+        self._optimizer.step()
+        return output.detach()
+
+    def _capture(self) -> None:
+        torch.cuda.empty_cache()  # the graph has memory of its own
+        graph = torch.cuda.CUDAGraph()
+        self._optimizer.zero_grad(set_to_none=True)
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._output = self._update()
+        except RuntimeError as error:
+            cause: BaseException | None = error
+            while cause and not (isinstance(cause, RuntimeError) and is_out_of_memory(cause)):
+                cause = cause.__context__
+            if not cause:
+                raise
+            self._graph_at = -1
+            return
+        self._graph = graph
+
+    def _multiplying(self) -> torch.autocast:
+        """The context that the network runs in."""
+        return torch.autocast("cuda", torch.bfloat16, enabled=self._bfloat16)
