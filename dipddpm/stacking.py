@@ -133,9 +133,10 @@ class StackedConv2d(nn.Module):
 
     def order_for_cuda(self) -> None:
         """Put the weights of each tap of the kernel next to each other in memory, as the kernels for CUDA read them."""
-        if self.alike and not self.pointwise:
-            by_tap = self.weight.detach().permute(0, 3, 4, 1, 2).contiguous()
-            self.weight = nn.Parameter(by_tap.permute(0, 3, 4, 1, 2), self.weight.requires_grad)
+        if self.alike and not self.pointwise and cuda_layers.compiles():
+            from dipddpm.cuda.convolution import by_tap
+
+            self.weight = nn.Parameter(by_tap(self.weight.detach()), self.weight.requires_grad)
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape

@@ -18,11 +18,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Positions, output channels and input channels of a tile.
-FORWARD = {"BP": 128, "BO": 64, "BI": 32, "num_warps": 4, "num_stages": 3}
-TO_INPUT = {"BP": 128, "BO": 32, "BI": 64, "num_warps": 4, "num_stages": 3}
-TO_WEIGHT = {"BP": 64, "BO": 64, "BI": 64, "num_warps": 4, "num_stages": 3}
+FORWARD = {"BP": 128, "BO": 64, "BI": 32, "num_warps": 8, "num_stages": 3}
+TO_INPUT = {"BP": 128, "BO": 32, "BI": 64, "num_warps": 8, "num_stages": 3}
+TO_WEIGHT = {"BP": 64, "BO": 64, "BI": 64, "num_warps": 8, "num_stages": 3}
 TRANSPOSED = False
 LEAST = 16  # channels of a tile
+SIZES = ["H", "W", "HO", "WO", "P", "first_i"]
+"""Arguments that no kernel is compiled anew for: a kernel takes a second or two, and a network has many sizes."""
 
 
 def stacked_conv2d(
@@ -31,7 +33,7 @@ def stacked_conv2d(
     """Image i convolved with ``weight[i]``; zeros around it.
 
     Args:
-        x: (N, C_in, H, W), contiguous. weight: (N, C_out, C_in, K, K), of any strides. bias: (N, C_out).
+        x: (N, C_in, H, W). weight: (N, C_out, C_in, K, K); not copied if :func:`by_tap` made it. bias: (N, C_out).
         precision: of products of float32: "tf32" or "ieee".
 
     Returns:
@@ -45,14 +47,14 @@ class _StackedConv2d(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, precision: str
     ) -> Tensor:
-        x = x.contiguous()
+        x, weight = x.contiguous(), by_tap(weight)
         n, c_in, h, w = x.shape
         c_out, k = weight.shape[1], weight.shape[3]
         h_out, w_out = ((size + 2 * padding - k) // stride + 1 for size in (h, w))
         y = x.new_empty(n, c_out, h_out, w_out)
         ctx.save_for_backward(x, weight)
-        ctx.sizes = c_in, c_out, h, w, h_out, w_out, *_strides(weight)
-        ctx.fixed = {"K": k, "S": stride, "P": padding, "PRECISION": precision}
+        ctx.sizes = c_in, c_out, h, w, h_out, w_out, padding
+        ctx.fixed = {"K": k, "S": stride, "PRECISION": precision}
         ctx.has_bias = bias is not None
 
         grid = triton.cdiv(h_out * w_out, FORWARD["BP"]), triton.cdiv(c_out, FORWARD["BO"]), n
@@ -76,7 +78,7 @@ class _StackedConv2d(torch.autograd.Function):
                     grad, weight, to_x, first, *ctx.sizes, **ctx.fixed, **TO_INPUT | {"BI": width}
                 )
         if ctx.needs_input_grad[1]:
-            to_weight = torch.empty_like(weight)  # in the strides of the weights
+            to_weight = torch.empty_like(weight)  # in the memory order of the weights
 
             for first, tiles, width in _parts(c_in, TO_WEIGHT["BI"]):
                 grid = taps * tiles, triton.cdiv(c_out, TO_WEIGHT["BO"]), n
@@ -96,19 +98,15 @@ def _parts(channels: int, width: int) -> list[tuple[int, int, int]]:
     return parts + ([(whole * width, 1, narrow)] if left else [])
 
 
-def _strides(weight: Tensor) -> tuple[int, int, int, int]:
-    """Strides of image, output channel, input channel and tap."""
-    image, out, into, row, column = weight.stride()
-    k = weight.shape[4]
-    if row != k * column and k > 1:
-        raise ValueError(f"the taps of a kernel must be evenly spaced in memory, got strides {weight.stride()}")
-    return image, out, into, column
+def by_tap(weight: Tensor) -> Tensor:
+    """The same weights (N, C_out, C_in, K, K), those of each tap next to each other in memory."""
+    return weight.permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _forward(
-    x, w, b, y, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
-    HAS_BIAS: tl.constexpr, K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    x, w, b, y, CI, CO, H, W, HO, WO, P,
+    HAS_BIAS: tl.constexpr, K: tl.constexpr, S: tl.constexpr, PRECISION: tl.constexpr,
     BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(2).to(tl.int64)
@@ -117,29 +115,29 @@ def _forward(
     row, column = (p // WO) * S - P, (p % WO) * S - P
     total = tl.zeros((BO, BP), tl.float32)
     x += n * CI * H * W
-    w += n * wn
-    for tap in tl.static_range(K * K):
+    w += n * (K * K) * CO * CI
+    blocks = tl.cdiv(CI, BI)
+    for step in range(0, K * K * blocks):  # one loop for taps and channels: what is loaded next is known early
+        tap, i = step // blocks, step % blocks * BI + tl.arange(0, BI)
         iy, ix = row + tap // K, column + tap % K
         inside = (p < HO * WO) & (iy >= 0) & (iy < H) & (ix >= 0) & (ix < W)
-        for first in range(0, CI, BI):
-            i = first + tl.arange(0, BI)
-            xs = tl.load(
-                x + i[:, None] * (H * W) + (iy * W + ix)[None, :], mask=(i < CI)[:, None] & inside[None, :], other=0.0
-            )
-            ws = tl.load(
-                w + tap * wt + o[:, None] * wo + i[None, :] * wi, mask=(o < CO)[:, None] & (i < CI)[None, :], other=0.0
-            )
-            total = tl.dot(ws.to(xs.dtype), xs, total, input_precision=PRECISION)
+        xs = tl.load(
+            x + i[:, None] * (H * W) + (iy * W + ix)[None, :], mask=(i < CI)[:, None] & inside[None, :], other=0.0
+        )
+        ws = tl.load(
+            w + tap * CO * CI + o[:, None] * CI + i[None, :], mask=(o < CO)[:, None] & (i < CI)[None, :], other=0.0
+        )
+        total = tl.dot(ws.to(xs.dtype), xs, total, input_precision=PRECISION)
     if HAS_BIAS:
         total += tl.load(b + n * CO + o, mask=o < CO, other=0.0)[:, None].to(tl.float32)
     to = y + (n * CO + o[:, None]) * (HO * WO) + p[None, :]
     tl.store(to, total.to(y.dtype.element_ty), mask=(o < CO)[:, None] & (p < HO * WO)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _to_input(
-    dy, w, dx, first_i, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
-    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    dy, w, dx, first_i, CI, CO, H, W, HO, WO, P,
+    K: tl.constexpr, S: tl.constexpr, PRECISION: tl.constexpr,
     BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(2).to(tl.int64)
@@ -148,29 +146,28 @@ def _to_input(
     row, column = p // W + P, p % W + P
     total = tl.zeros((BI, BP), tl.float32)
     dy += n * CO * HO * WO
-    w += n * wn
-    for tap in tl.static_range(K * K):
+    w += n * (K * K) * CO * CI
+    blocks = tl.cdiv(CO, BO)
+    for step in range(0, K * K * blocks):
+        tap, o = step // blocks, step % blocks * BO + tl.arange(0, BO)
         ty, tx = row - tap // K, column - tap % K
         oy, ox = ty // S, tx // S
         inside = (p < H * W) & (ty >= 0) & (tx >= 0) & (oy < HO) & (ox < WO) & (oy * S == ty) & (ox * S == tx)
-        for first in range(0, CO, BO):
-            o = first + tl.arange(0, BO)
-            gs = tl.load(
-                dy + o[:, None] * (HO * WO) + (oy * WO + ox)[None, :],
-                mask=(o < CO)[:, None] & inside[None, :], other=0.0,
-            )  # fmt: skip
-            ws = tl.load(
-                w + tap * wt + o[None, :] * wo + i[:, None] * wi, mask=(i < CI)[:, None] & (o < CO)[None, :], other=0.0
-            )
-            total = tl.dot(ws.to(gs.dtype), gs, total, input_precision=PRECISION)
+        gs = tl.load(
+            dy + o[:, None] * (HO * WO) + (oy * WO + ox)[None, :], mask=(o < CO)[:, None] & inside[None, :], other=0.0
+        )
+        ws = tl.load(
+            w + tap * CO * CI + o[None, :] * CI + i[:, None], mask=(i < CI)[:, None] & (o < CO)[None, :], other=0.0
+        )
+        total = tl.dot(ws.to(gs.dtype), gs, total, input_precision=PRECISION)
     to = dx + (n * CI + i[:, None]) * (H * W) + p[None, :]
     tl.store(to, total.to(dx.dtype.element_ty), mask=(i < CI)[:, None] & (p < H * W)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _to_input_t(
-    dy, w, dx, first_i, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
-    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    dy, w, dx, first_i, CI, CO, H, W, HO, WO, P,
+    K: tl.constexpr, S: tl.constexpr, PRECISION: tl.constexpr,
     BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(2).to(tl.int64)
@@ -179,29 +176,28 @@ def _to_input_t(
     row, column = p // W + P, p % W + P
     total = tl.zeros((BP, BI), tl.float32)
     dy += n * CO * HO * WO
-    w += n * wn
-    for tap in tl.static_range(K * K):
+    w += n * (K * K) * CO * CI
+    blocks = tl.cdiv(CO, BO)
+    for step in range(0, K * K * blocks):
+        tap, o = step // blocks, step % blocks * BO + tl.arange(0, BO)
         ty, tx = row - tap // K, column - tap % K
         oy, ox = ty // S, tx // S
         inside = (p < H * W) & (ty >= 0) & (tx >= 0) & (oy < HO) & (ox < WO) & (oy * S == ty) & (ox * S == tx)
-        for first in range(0, CO, BO):
-            o = first + tl.arange(0, BO)
-            gs = tl.load(
-                dy + o[None, :] * (HO * WO) + (oy * WO + ox)[:, None],
-                mask=(o < CO)[None, :] & inside[:, None], other=0.0,
-            )  # fmt: skip
-            ws = tl.load(
-                w + tap * wt + o[:, None] * wo + i[None, :] * wi, mask=(i < CI)[None, :] & (o < CO)[:, None], other=0.0
-            )
-            total = tl.dot(gs, ws.to(gs.dtype), total, input_precision=PRECISION)
+        gs = tl.load(
+            dy + o[None, :] * (HO * WO) + (oy * WO + ox)[:, None], mask=(o < CO)[None, :] & inside[:, None], other=0.0
+        )
+        ws = tl.load(
+            w + tap * CO * CI + o[:, None] * CI + i[None, :], mask=(i < CI)[None, :] & (o < CO)[:, None], other=0.0
+        )
+        total = tl.dot(gs, ws.to(gs.dtype), total, input_precision=PRECISION)
     to = dx + (n * CI + i[None, :]) * (H * W) + p[:, None]
     tl.store(to, total.to(dx.dtype.element_ty), mask=(i < CI)[None, :] & (p < H * W)[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _to_weight(
-    x, dy, dw, first_i, CI, CO, H, W, HO, WO, wn, wo, wi, wt,
-    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PRECISION: tl.constexpr,
+    x, dy, dw, first_i, CI, CO, H, W, HO, WO, P,
+    K: tl.constexpr, S: tl.constexpr, PRECISION: tl.constexpr,
     BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(2).to(tl.int64)
@@ -222,5 +218,5 @@ def _to_weight(
             x + (iy * W + ix)[:, None] + i[None, :] * (H * W), mask=inside[:, None] & (i < CI)[None, :], other=0.0
         )
         total = tl.dot(gs, xs.to(gs.dtype), total, input_precision=PRECISION)
-    to = dw + n * wn + tap * wt + o[:, None] * wo + i[None, :] * wi
+    to = dw + (n * (K * K) + tap) * CO * CI + o[:, None] * CI + i[None, :]
     tl.store(to, total.to(dw.dtype.element_ty), mask=(o < CO)[:, None] & (i < CI)[None, :])

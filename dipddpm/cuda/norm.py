@@ -67,7 +67,7 @@ def _tile(pixels: int) -> dict[str, int]:
     return {"ROWS": rows, "WIDTH": width, "num_warps": min(16, max(4, rows * width // 1024))}
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _forward(
     x, weight, bias, y, mean, over_deviation, rows, pixels, eps,
     HAS_WEIGHT: tl.constexpr, HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
@@ -91,7 +91,7 @@ def _forward(
     tl.store(y + at, result.to(y.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _backward(
     x, weight, dy, dx, dweight, dbias, mean, over_deviation, rows, pixels,
     HAS_WEIGHT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,

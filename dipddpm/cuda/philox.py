@@ -24,8 +24,11 @@ def philox(seeds: Sequence[int], positions: np.ndarray, blocks: int, device: tor
         (N, 4 blocks) int64 on ``device``.
     """
     words = torch.empty(len(seeds), 4 * blocks, dtype=torch.int64, device=device)
-    at = torch.from_numpy(positions).pin_memory().to(device, non_blocking=True)
-    _philox[triton.cdiv(blocks, TILE), len(seeds)](words, _keys(tuple(seeds), device), at, blocks, TILE=TILE)
+    alike = bool((positions == positions[0]).all())  # those of one batch are: nothing has to be copied
+    at = words if alike else torch.from_numpy(positions).to(device)
+    grid = triton.cdiv(blocks, TILE), len(seeds)
+    first = int(positions[0]) if alike else 0
+    _philox[grid](words, _keys(tuple(seeds), device), at, first, blocks, ALIKE=alike, TILE=TILE)
     return words
 
 
@@ -35,12 +38,13 @@ def _keys(seeds: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(seeds, dtype=torch.int64, device=device)
 
 
-@triton.jit
-def _philox(words, keys, positions, blocks, TILE: tl.constexpr):
+@triton.jit(do_not_specialize=["first", "blocks"])
+def _philox(words, keys, positions, first: tl.int64, blocks, ALIKE: tl.constexpr, TILE: tl.constexpr):
     image = tl.program_id(1).to(tl.int64)
     block = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    # numpy moves its counter on before it makes a block
-    a = (tl.load(positions + image) + 1 + block).to(tl.uint64)
+    if not ALIKE:
+        first += tl.load(positions + image)
+    a = (first + 1 + block).to(tl.uint64)  # numpy moves its counter on before it makes a block
     b = tl.zeros((TILE,), tl.uint64)
     c = tl.zeros((TILE,), tl.uint64)
     d = tl.zeros((TILE,), tl.uint64)
