@@ -45,6 +45,26 @@ def build(
     return (stacked if n > 1 else WithIdleTwin(stacked)), first.draw_z(rng)
 
 
+def network_of(
+    architecture: type[DeepImagePrior], seed: int, size: int, width: int | None = None
+) -> tuple[DeepImagePrior, Tensor]:
+    """The network of one image by itself and its input z (1, ...), as :func:`build` gives the image of that seed."""
+    rng = ImageRng([seed])
+
+    def make() -> DeepImagePrior:
+        return architecture(size=size, width=width)
+
+    network, draws = _watched(make)
+    if draws is None:
+        (network,) = _one_by_one(make, rng.seeds)
+    else:
+        parameters = dict(network.named_parameters())
+        with torch.no_grad():
+            for draw in draws:
+                parameters[draw.parameter].copy_(draw.values(rng, parameters[draw.parameter].shape)[0])
+    return network, network.draw_z(rng)
+
+
 class WithIdleTwin(nn.Module):
     """Runs a single image beside a copy whose output is not used.
 
@@ -69,6 +89,12 @@ class Draw:
     uniform: bool
     a: float
     b: float
+
+    def values(self, rng: ImageRng, shape: Sequence[int]) -> Tensor:
+        """(N, *shape), each image's from its own generator."""
+        if self.uniform:
+            return rng.rand(*shape).mul_(self.b - self.a).add_(self.a)
+        return rng.randn(*shape).mul_(self.b).add_(self.a)
 
 
 class _Watch(TorchDispatchMode):
@@ -114,8 +140,7 @@ def _draw(stacked: nn.Module, draws: Sequence[Draw], rng: ImageRng) -> None:
     with torch.no_grad():
         for draw in draws:
             parameter = parameters[draw.parameter]
-            drawn = rng.rand(*parameter.shape[1:]) if draw.uniform else rng.randn(*parameter.shape[1:])
-            drawn = drawn.mul_(draw.b - draw.a if draw.uniform else draw.b).add_(draw.a)
+            drawn = draw.values(rng, parameter.shape[1:])
             parameter[: len(rng)] = drawn
             parameter[len(rng) :] = drawn[-1:]
 

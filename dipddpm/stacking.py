@@ -125,9 +125,11 @@ class StackedConv2d(nn.Module):
         self.pointwise = first.kernel_size == (1, 1) and first.stride == (1, 1) and first.groups == 1
         self.pointwise &= not any(self.border)
         # alike in both directions, with one sum over all input channels: what the kernels for CUDA are for
-        alike = all(len(set(pair)) == 1 for pair in (first.kernel_size, first.stride))
-        self.alike = alike and self.mode in ("zeros", "reflect") and first.groups == 1 and first.dilation == (1, 1)
-        self.alike &= not isinstance(self.padding, str) and (self.padding == 0 or len(set(self.padding)) == 1)
+        around = self.padding if isinstance(self.padding, tuple) else (0, 0)
+        self.alike = all(one == other for one, other in (first.kernel_size, first.stride, around))
+        self.alike &= self.mode in ("zeros", "reflect") and not isinstance(self.padding, str)
+        self.alike &= first.groups == 1 and first.dilation == (1, 1)
+        self.around = around[0]
         channels = self.weight.shape[2]
         self.missing = -channels % SIMD if channels > 2 * SIMD and self.groups == 1 else 0
 
@@ -148,7 +150,7 @@ class StackedConv2d(nn.Module):
         if self.alike and cuda_layers.serve(x):
             if self.mode == "reflect":
                 x = cuda_layers.reflection_pad(x, self.border)
-            return cuda_layers.convolution(x, self.weight, self.bias, self.stride[0], self.padding and self.padding[0])
+            return cuda_layers.convolution(x, self.weight, self.bias, self.stride[0], self.around)
         if self.mode != "zeros":
             x = F.pad(x, self.border, mode=self.mode)
         weight = self.weight

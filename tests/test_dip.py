@@ -76,7 +76,7 @@ def test_upsampling_can_be_fitted_after_inference():
         upsample_bilinear(torch.zeros(1, 1, 4, 4))
     x = torch.zeros(1, 1, 4, 4, requires_grad=True)
     upsample_bilinear(x).sum().backward()
-    assert torch.equal(x.grad, torch.full_like(x, 4.0)) and not dip._doubling(4, x.dtype).requires_grad
+    assert torch.equal(x.grad, torch.full_like(x, 4.0)) and not dip._doubling(4, x.dtype, x.device).requires_grad
 
 
 @every_architecture

@@ -15,9 +15,10 @@ from dipddpm.dip import (
     parameter_count,
 )
 from dipddpm.errors import InputError
-from dipddpm.fitting import DipFit, fit_dip, fitting_method, fitting_methods
-from dipddpm.fitting.plain import Plain, build
+from dipddpm.fitting import DipFit, fit_dip, fitting_method, fitting_methods, plain
+from dipddpm.fitting.plain import Plain
 from dipddpm.measure.content import describe_call
+from dipddpm.networks import build, network_of
 from dipddpm.rng import ImageRng
 from dipddpm.stopping import stopping_rule_class
 from dipddpm.tasks import Observation, Operator
@@ -45,10 +46,10 @@ def observe(images: int = len(SEEDS), size: int = SIZE) -> Observation:
     )
 
 
-def fit(name: str, iterations, *, order=(0, 1, 2), seeds=SEEDS, y=None, kind=None, **options):
+def fit(name: str, iterations, *, order=(0, 1, 2), seeds=SEEDS, y=None, **options):
     """The fit of images ``order``, each with the seed that belongs to it."""
     return fit_dip(
-        kind or architecture_class(name),
+        architecture_class(name),
         Observation((observe().y if y is None else y)[list(order)], Identity()),
         ImageRng([seeds[i] for i in order]),
         iterations=iterations,
@@ -86,9 +87,7 @@ def test_iteration_0_is_the_untrained_network(name):
     """Networks one by one run other kernels than the stack: to what an ulp of every weight moves, layer by layer."""
     untrained = fit(name, [0])
     for i, seed in enumerate(SEEDS):
-        torch.manual_seed(seed)
-        network = architecture_class(name)(size=SIZE)
-        z = network.draw_z(ImageRng([seed]))
+        network, z = network_of(architecture_class(name), seed, SIZE)
         expected = network(z)[0]
         growth = growth_between(expected, nudge(network)(z)[0])
         for output in (untrained.last[0, i], untrained.ema[0, i]):
@@ -116,15 +115,16 @@ def growth_between(before: Tensor, after: Tensor) -> float:
     return max(1.0, apart(before, after) / torch.finfo(before.dtype).eps)
 
 
-def ulp_moved(name: str) -> type[DeepImagePrior]:
-    """The architecture with every initial weight moved by an ulp."""
+def ulp_moved(name: str) -> DipFit:
+    """The fit from initial weights and observations that were all moved by an ulp."""
 
-    class Nudged(architecture_class(name)):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
-            nudge(self)
+    def nudged_networks(*how):
+        networks, z = build(*how)
+        return nudge(networks), z
 
-    return Nudged
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "build", nudged_networks)
+        return fit(name, [0, 3], y=nudged(observe().y))
 
 
 def check_neighbours(name: str) -> None:
@@ -143,7 +143,7 @@ def check_company(name: str) -> None:
 
     The order is reversed and not rotated: a rotation leaves everyone the neighbour it had.
     """
-    fitted, moved = fit(name, [0, 3]), fit(name, [0, 3], y=nudged(observe().y), kind=ulp_moved(name))
+    fitted, moved = fit(name, [0, 3]), ulp_moved(name)
     order = (2, 1, 0)
     shuffled, alone = fit(name, [0, 3], order=order), fit(name, [0, 3], order=(0,))
     for s, iterations in enumerate(fitted.iterations):
@@ -264,10 +264,8 @@ def test_loss_is_that_of_the_last_iterate_under_the_operator():
 
 def test_without_input_noise_a_step_is_adam_on_the_misfit():
     """Known answer: the first Adam step is lr times the sign of the gradient."""
-    y, rng, lr = observe(1, size=8).y, ImageRng([5]), 0.01
-    torch.manual_seed(5)
-    network, Tiny.seen = Tiny(size=8), []
-    z = network.draw_z(rng)
+    y, lr, Tiny.seen = observe(1, size=8).y, 0.01, []
+    network, z = network_of(Tiny, 5, 8)
     (network(z) - y).square().mean().backward()
     with torch.no_grad():
         for p in network.parameters():
@@ -291,7 +289,7 @@ def test_input_noise_is_that_of_the_architecture_unless_given(name):
 
     rng = ImageRng([11])
     fit_dip(kind, observe(1), rng, iterations=[2], size=SIZE)
-    kind(size=SIZE).draw_z(untouched)
+    build(kind, untouched, SIZE)
     without = torch.equal(rng.rand(1), untouched.rand(1))
     assert without == (kind.input_noise == 0) == (name in ("conv_decoder", "deep_decoder"))
 
@@ -311,14 +309,9 @@ def test_networks_that_return_something_else_than_an_image_of_the_size(shape):
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_seconds_leave_draws_out_where_the_fit_runs_on_another_device(device, monkeypatch):
-    """There, drawing on the CPU is the price of equal numbers on every device. "meta" stands for one."""
-    now, reads, draws = 0.0, 0, 0
-
-    def clock():
-        nonlocal reads
-        reads += 1
-        return now
+def test_seconds_hold_the_draws_on_every_device(device, monkeypatch):
+    """Whoever fits a DIP pays for its noise. "meta" stands for a device that is not the CPU."""
+    now, draws = 0.0, 0
 
     class Slow(Tiny):
         """Takes 1 s a fitting iteration."""
@@ -337,15 +330,10 @@ def test_seconds_leave_draws_out_where_the_fit_runs_on_another_device(device, mo
             return super().randn(*shape)
 
     Tiny.seen = []
-    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: torch.optim.SGD(parameters, lr=lr))
+    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, **how: torch.optim.SGD(parameters, lr=lr))
     observation = observe(1, size=8).to(device)
-    fitted = fit_dip(Slow, observation, SlowRng([1], device), iterations=[0, 1, 20], size=8, clock=clock)
-    assert draws == 20
-    if device == "cpu":
-        assert fitted.seconds == (0, 101, 2020)
-    else:
-        assert fitted.seconds == (0, 1, 20)
-        assert reads < 20, "a clock that waits for the device would wait at every iteration"
+    fitted = fit_dip(Slow, observation, SlowRng([1], device), iterations=[0, 1, 20], size=8, clock=lambda: now)
+    assert draws == 20 and fitted.seconds == (0, 101, 2020)
 
 
 def test_seconds_leave_the_snapshots_out():

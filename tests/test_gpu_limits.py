@@ -54,7 +54,8 @@ def release():
 def fit():
     rng = ImageRng(range(COUNT), "cuda")
     observation = task("inpaint").observe(photographs(), ImageRng(range(COUNT))).to("cuda")
-    return fit_dip(architecture_class("skip"), observation, rng, iterations=[0, 2]).last.cpu()
+    fitted = fit_dip(architecture_class("skip"), observation, rng, iterations=[0, 2])
+    return torch.cat([fitted.last[0].flatten(), fitted.loss.flatten()]).cpu()
 
 
 def sampling():
@@ -77,21 +78,21 @@ def photographs():
 
 
 @pytest.mark.parametrize(
-    ("stage", "tolerance"),
-    # After two iterations of Adam, whose steps are whole ones where a gradient is rounding, and after a step from T - 1
-    # that divides by 1/158; a gradient is a sum of slices.
-    [(fit, 5e-2), (sampling, 2e-2), (update, 1e-3)],
+    ("stage", "share", "tolerance"),
+    # The losses after two iterations of Adam, whose steps are whole ones where a gradient is rounding; a step from T - 1
+    # that divides by 1/158, of which most of the peak is a workspace that cuDNN does without; a sum of slices.
+    [(fit, 2, 2e-2), (sampling, 6, 2e-2), (update, 2, 1e-3)],
     ids=["fit", "sampling", "update"],
 )
-def test_a_gpu_that_is_really_short_of_memory(stage, tolerance, limits):
+def test_a_gpu_that_is_really_short_of_memory(stage, share, tolerance, limits):
     stage()  # cuDNN and cuBLAS take what they keep
     release()
     before = torch.cuda.memory_allocated()
     with PeakMemory("cuda") as peak:
         expected = stage()
-    # Half of what it took: a library that finds no room for its workspace goes on without, so that a little less would
-    # do. The batch is halved as often as it must be.
-    with at_most(peak.added // 2), pytest.warns(SmallerBatch, match=f"out of memory with {COUNT} images at once"):
+    # A library that finds no room for its workspace goes on without, so that a little less would do. The batch is halved
+    # as often as it must be.
+    with at_most(peak.added // share), pytest.warns(SmallerBatch, match=f"out of memory with {COUNT} images at once"):
         found = stage()
     assert torch.allclose(found, expected, rtol=0, atol=tolerance)
     assert limits.lost > 0 and all(size < COUNT for size in limits.sizes.values())

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from dipddpm.dip import architectures
 from dipddpm.errors import InputError
-from dipddpm.fitting.plain import build
+from dipddpm.networks import build
 from dipddpm.rng import ImageRng
 from dipddpm.stacking import stack, stack_layer
 
