@@ -73,8 +73,8 @@ def test_draws_of_generators_that_stand_at_different_places():
 
 @pytest.mark.parametrize("name", sorted(architectures()))
 def test_a_fit_begins_alike(name, photographs):
-    """Image, loss and gradient. Iterates are not compared: Adam's first step is as long where a gradient is all rounding
-    as elsewhere, so that two machines are apart by 0.2 after two of them."""
+    """Image, loss and gradient. Iterates are not compared: Adam's first step is as long where a gradient is rounding
+    alone as elsewhere, so that two machines are apart by 0.2 after two of them."""
     images, losses, gradients = [], [], []
     for device in ("cpu", DEVICE):
         observation = observed(photographs, device)

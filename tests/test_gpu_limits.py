@@ -79,8 +79,8 @@ def photographs():
 
 @pytest.mark.parametrize(
     ("stage", "share", "tolerance"),
-    # The losses after two iterations of Adam, whose steps are whole ones where a gradient is rounding; a step from T - 1
-    # that divides by 1/158, of which most of the peak is a workspace that cuDNN does without; a sum of slices.
+    # Losses after two steps of Adam, whole ones where a gradient is rounding; a step from T - 1, which divides
+    # by 1/158 (most of its peak is a workspace that cuDNN does without); a gradient that is a sum of slices.
     [(fit, 2, 2e-2), (sampling, 6, 2e-2), (update, 2, 1e-3)],
     ids=["fit", "sampling", "update"],
 )
@@ -90,8 +90,7 @@ def test_a_gpu_that_is_really_short_of_memory(stage, share, tolerance, limits):
     before = torch.cuda.memory_allocated()
     with PeakMemory("cuda") as peak:
         expected = stage()
-    # A library that finds no room for its workspace goes on without, so that a little less would do. The batch is halved
-    # as often as it must be.
+    # A library that finds no room for its workspace goes on without. The batch is halved as often as it must be.
     with at_most(peak.added // share), pytest.warns(SmallerBatch, match=f"out of memory with {COUNT} images at once"):
         found = stage()
     assert torch.allclose(found, expected, rtol=0, atol=tolerance)

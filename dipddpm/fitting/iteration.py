@@ -28,6 +28,7 @@ class Iteration:
         lr: learning rate.
         precision: of what the layers hand on, on CUDA: "bfloat16" keeps weights, sums and the image in float32. On a
             CPU it is always float32.
+        graph: capture one on CUDA.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class Iteration:
         loss: Callable[[Tensor], Tensor],
         lr: float,
         precision: Precision = "float32",
+        graph: bool = True,
     ):
         self.network, self.z, self.loss = network, z, loss
         self._bfloat16 = precision == "bfloat16" and z.is_cuda
         self.shown, self.done = z.clone(), 0
         self._optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=True, capturable=z.is_cuda)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._graph_at = EAGER if z.is_cuda else -1
+        self._graph_at = EAGER if graph and z.is_cuda else -1
         self._stream = torch.cuda.Stream() if z.is_cuda else None
         self._output = z
 
@@ -56,7 +58,7 @@ class Iteration:
         if self._graph:
             self._graph.replay()
             output = self._output.clone()
-        elif self._stream and self.done < self._graph_at:
+        elif self._stream and self.done < EAGER:
             # beside the stream of all else, as the capture will be: autograd remembers where a parameter was used
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
