@@ -65,7 +65,7 @@ def multiplying(way, precision):
 
 
 def time_convolution(shape, precision, way, images, device):
-    """A convolution and its gradients in turns with the grouped one: seconds, ratios, and the share of a product's rate."""
+    """A convolution and its gradients in turns with the grouped one: seconds, ratios, and the share of a dense product."""
     c_in, c_out, side, stride = shape
     dtype, generator = PRECISIONS[precision], torch.Generator().manual_seed(0)
     x = torch.randn(images, c_in, side, side, generator=generator).to(device, dtype).requires_grad_()
@@ -119,7 +119,7 @@ def time_fit(architecture, way, precision, graph, images, device):
 
         for _ in range(iteration.EAGER + 2):
             work()
-        ratios, plain = paired(lambda: plain_loop(device, 10), work, pairs=PAIRS, seconds=0.05)
+        ratios, _ = paired(lambda: plain_loop(device, 10), work, pairs=PAIRS, seconds=0.05)
         seconds = repeated(work, 0.1, warmup=0)
         count = 3 * images * stages.dip_flops(architecture, 32)["flops"]
         limit = product_rate(str(device), PRECISIONS[precision])
@@ -200,7 +200,8 @@ def bench_fit_quality(architecture, precision, asked_for, experiments, run_once,
     found = experiments.memo(fit_photographs, call, run=run_once).value
     record(
         Record(
-            suite="fit speed", group=f"quality of {architecture}, 150 iterations", arm=precision, role="stage", budget=0,
+            suite="fit speed", group=f"quality of {architecture}, 150 iterations", arm=precision, role="stage",
+            budget=0,
             axes={"images": len(photographs)}, measures={"psnr": Measure("dB", True, "quality", found["psnr"])},
             seconds={},
         )
