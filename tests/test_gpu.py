@@ -40,7 +40,7 @@ SEEDS = [3, 1, 4]
 @pytest.fixture(scope="module")
 def denoisers():
     """{device: the same network there}."""
-    return {kind: open_denoiser("unet:early", kind) for kind in ("cpu", DEVICE.type)}
+    return {kind: open_denoiser("unet:early", kind, "fp32") for kind in ("cpu", DEVICE.type)}
 
 
 # Fits
@@ -101,7 +101,7 @@ def test_samples_and_scores_agree(tmp_path):
         small = profile("smoke").override(["images=2", "validation_images=2", "trials=1"])
         memo = Store(tmp_path / device / str(len(scores)), device).measured
         fits = Fits(small.restoration, open_dataset("photo-patches"), memo, device=device, clock=synchronised)
-        cell = Restoration(fits, open_denoiser("unet", device)).cell("super_resolution", Arm.named("noise"), 5)
+        cell = Restoration(fits, open_denoiser("unet", device, "fp32")).cell("super_resolution", Arm.named("noise"), 5)
         scores.append(cell.scores["psnr"])
     assert scores[0] == pytest.approx(scores[1], abs=0.2)
 
@@ -192,7 +192,7 @@ def trained(device, updates):
         model.head[2].weight.copy_(0.1 * torch.randn(3, 16, 3, 3, generator=torch.Generator().manual_seed(0)))
     images = open_dataset("photo-patches", size=16).sample("train", 8)
     one = Training(model, Schedule.linear(), TrainingSettings(9, batch=8, lr=LR, warmup=WARMUP), device=device)
-    return [one.update(images) for _ in range(updates)], one.model
+    return [float(one.update(images)) for _ in range(updates)], one.model
 
 
 def test_a_training_step():
