@@ -53,10 +53,26 @@ RESIDENT = 4 * 2**30  # bytes of images, and of priors, that are kept on a GPU a
 
 
 class Outcome(NamedTuple):
-    """What an update came to: its number, and [loss, norm of the gradient] on the device."""
+    """What an update came to: its number, and [loss, norm of the gradient], which are there when ``ready`` is."""
 
     update: int
     numbers: Tensor
+    ready: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, update: int, numbers: Tensor) -> Outcome:
+        """The copy to the CPU begins now: one that is asked for later would wait for all that is queued by then."""
+        if numbers.device.type != "cuda":
+            return cls(update, numbers, None)
+        copied, ready = numbers.to("cpu", non_blocking=True), torch.cuda.Event()
+        ready.record()
+        return cls(update, copied, ready)
+
+    def values(self) -> list[float]:
+        """Both numbers, once the update is that far."""
+        if self.ready:
+            self.ready.synchronize()
+        return self.numbers.tolist()
 
 
 def initial_network(config: Mapping[str, Any], seed: int, channels: int = 3) -> UNet:
@@ -166,7 +182,7 @@ class Training:
         loss = self.processes.average(self.model, self._backward(Batch(x_0, t, eps, mu)))
         numbers = torch.stack([loss, nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)])
         self.check()  # of the update before: the device is busy with this one
-        self._last = Outcome(self.done, numbers)
+        self._last = Outcome.of(self.done, numbers)
         if self.waits:
             self.check()
         else:
@@ -189,8 +205,8 @@ class Training:
         """
         if self._last is None:
             return
-        (at, numbers), self._last = self._last, None
-        value, size = numbers.tolist()
+        last, self._last = self._last, None
+        (value, size), at = last.values(), last.update
         if not (math.isfinite(value) and math.isfinite(size)):
             self.done = self.ema.updates = at
             what, became = ("loss", value) if not math.isfinite(value) else ("gradient", size)

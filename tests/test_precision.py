@@ -1,5 +1,6 @@
 """Precision and compilation of a denoiser: what they change, what they may not, and what a result is known by."""
 
+from argparse import Namespace
 from functools import partial
 
 import pytest
@@ -13,7 +14,7 @@ from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.device import PRECISIONS, chosen_precision, default_precision, products
 from dipddpm.errors import InputError
 from dipddpm.injection.none import NoInjection
-from dipddpm.restore import Setting, restore
+from dipddpm.restore import Counted, Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
 from dipddpm.session import opening
@@ -176,6 +177,35 @@ def test_verbs_take_precision_and_compilation(verb, monkeypatch):
     with pytest.raises(Opened) as opened:
         module.run(args)
     assert [str(argument) for argument in opened.value.args[0]] == ["unet", "cpu", "bf16", "True"]
+
+
+def test_a_session_takes_precision_and_compilation(monkeypatch):
+    class Opened(Exception):
+        pass
+
+    def opens(*arguments):
+        raise Opened(arguments)
+
+    monkeypatch.setattr(opening, "open_denoiser", opens)
+    monkeypatch.setattr(opening, "keep_freed", lambda: None)
+    monkeypatch.setattr(opening.gc, "freeze", lambda: None)
+    option = Namespace(device="cpu", profile="smoke", axis=[], denoiser="unet", precision="bf16", compile=True)
+    with pytest.raises(Opened) as opened:
+        opening.open_experiments(option)
+    assert opened.value.args[0] == ("unet", torch.device("cpu"), "bf16", True)
+
+
+def test_an_injection_is_told_the_step_on_the_device_of_the_state():
+    told = []
+
+    class Told(NoInjection):
+        def condition(self, x_t, t, mu, schedule):
+            told.append(t)
+            return x_t
+
+    x_t = torch.zeros(2, 3, 8, 8, device="meta")
+    Counted(PlugIn(None, "meta"), Told(), None).eps(x_t, 7)
+    assert told[0].device == x_t.device and told[0].shape == (2,)
 
 
 def test_a_run_says_only_what_is_unusual():
