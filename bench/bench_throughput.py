@@ -33,7 +33,7 @@ def time_evaluations(config, size, device, batch, precision, compiled):
 
     with products(precision):
         (first,) = repeated(evaluate, seconds=0, least=1, warmup=0)
-        times = repeated(evaluate, seconds=0.5, least=5, warmup=2)
+        times = repeated(evaluate, seconds=0.5, least=5, warmup=2, device=device)
         limit = peak_rate(str(device), dtype)
     return {"first": first, "times": times, "flops": count, "limit": limit}
 
