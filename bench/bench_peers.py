@@ -5,6 +5,7 @@ is timed against ours has the same number of FLOPs, to 5 %.
 """
 
 import copy
+import tempfile
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,9 +17,13 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from dipddpm.data import to_float
+from dipddpm.denoisers import open_denoiser
+from dipddpm.denoisers.unet import UNetDenoiser
+from dipddpm.device import products
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
 from dipddpm.fitting import fit_dip
+from dipddpm.injection.none import NoInjection
 from dipddpm.measure.instruments.flops import flops
 from dipddpm.measure.instruments.paired_timing import median_ratio, paired
 from dipddpm.measure.record import Measure, Record
@@ -38,6 +43,12 @@ if any(find_spec(peer) is None for peer in ("diffusers", "deepinv", "denoising_d
 PAIRS = 7
 RIVALS = ("diffusers", "deepinv", "denoising-diffusion-pytorch", "torch-fidelity", "scikit-image")
 WIDTHS = range(12, 65, 4)
+CIFAR10 = {  # the config.json of google/ddpm-cifar10-32, but for its widths
+    "sample_size": 32, "in_channels": 3, "out_channels": 3, "layers_per_block": 2, "downsample_padding": 0,
+    "attention_head_dim": None, "flip_sin_to_cos": False, "freq_shift": 1, "norm_eps": 1e-6, "norm_num_groups": 32,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+}  # fmt: skip
 
 
 class TheirDecoder(DeepImagePrior):
@@ -175,42 +186,92 @@ class Stages:
         rivals = {name: step(copy.deepcopy(model), call) for name, (model, call) in theirs.items()}
         return (lambda: training.update(pixels), self.batch), rivals
 
+    def training_step_in_bf16(self):
+        """What is ours beside gradient and step: draws, the watch for NaN, the average. The network is the same one."""
+        ours, _ = self.unets()
+        schedule, pixels = Schedule.linear(), torch.randint(0, 256, (self.batch, 3, 32, 32), dtype=torch.uint8)
+        compiled = self.device.type == "cuda"  # compiling for a CPU takes minutes
+        settings = TrainingSettings(10**6, batch=self.batch, precision="bf16", compiled=compiled)
+        training = Training(copy.deepcopy(ours), schedule, settings, device=self.device)
+        model = copy.deepcopy(ours).to(memory_format=torch.channels_last).train()
+        network = torch.compile(model) if compiled else model
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        x_0 = to_float(pixels).to(self.device)
+        t, eps = torch.randint(0, 1000, (self.batch,), device=self.device), torch.randn_like(x_0)
+        noised = schedule.q_sample(x_0, t, eps).contiguous(memory_format=torch.channels_last)
+
+        def bare():
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                loss = F.mse_loss(network(noised, t).float(), eps)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+        return (lambda: training.update(pixels), 1), {"bare update, same network, compiled": (bare, 1)}
+
     def sampling(self):
         import diffusers
 
         ours, theirs = self.unets()
-        model = copy.deepcopy(ours).to(memory_format=torch.channels_last).eval()
+        denoiser = UNetDenoiser.of(copy.deepcopy(ours), Schedule.linear(), NoInjection(), "random", self.device)
         unet2d, call = theirs["diffusers UNet2DModel"]
         unet2d = copy.deepcopy(unet2d).eval()
         scheduler = diffusers.DDIMScheduler(1000, clip_sample=True)
         x_T = torch.randn(self.batch, 3, 32, 32, device=self.device)
 
-        class Denoiser:
-            schedule = Schedule.linear()
-
-            @staticmethod
-            def eps(x_t, t):
-                x_t = x_t.contiguous(memory_format=torch.channels_last)
-                return model(x_t, torch.full((len(x_t),), t, device=x_t.device))
-
-        def ddim():
-            steps = Denoiser.schedule.steps(self.steps, 999)
-            sample_ddim(Denoiser(), x_T, steps, ImageRng(range(self.batch), self.device))
-
-        def bare():
-            with torch.inference_mode():
-                for t in range(self.steps):
-                    Denoiser.eps(x_T, t)
-
         def theirs_ddim():
             scheduler.set_timesteps(self.steps)
             x = x_T
-            with torch.no_grad():
+            with torch.no_grad(), products(denoiser.precision):
                 for t in scheduler.timesteps:
                     x = scheduler.step(call(unet2d, x, t.to(self.device)), t, x).prev_sample
 
+        ddim, bare = self.ddim(denoiser, x_T), self.evaluations(denoiser, x_T)
         rivals = {"diffusers DDIM, equal FLOPs": (theirs_ddim, 1), "bare evaluations of our U-Net": (bare, 1)}
         return (ddim, 1), rivals
+
+    def sampling_in_bf16(self):
+        """The same network of diffusers on both sides, of google/ddpm-cifar10-32's size on a GPU: ours is compiled."""
+        import diffusers
+
+        cuda = self.device.type == "cuda"  # compiling for a CPU takes minutes
+        width, batch = (128, self.batch) if cuda else (32, 2)
+        unet = diffusers.UNet2DModel(**CIFAR10, block_out_channels=(width, 2 * width, 2 * width, 2 * width))
+        scheduler = diffusers.DDIMScheduler(1000, clip_sample=True)
+        with tempfile.TemporaryDirectory() as folder:
+            diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler(1000, clip_sample=True)).save_pretrained(folder)
+            denoiser = open_denoiser(f"diffusers:{folder}", self.device, "bf16", compiled=cuda)
+            theirs = diffusers.DDPMPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16, low_cpu_mem_usage=False)
+        unet = theirs.unet.to(self.device).eval()
+        x_T = torch.randn(batch, 3, 32, 32, device=self.device)
+
+        def theirs_ddim():
+            scheduler.set_timesteps(self.steps)
+            x = x_T.to(torch.bfloat16)
+            with torch.no_grad():
+                for t in scheduler.timesteps:
+                    x = scheduler.step(unet(x, t).sample, t, x).prev_sample
+
+        ddim, bare = self.ddim(denoiser, x_T), self.evaluations(denoiser, x_T)
+        return (ddim, 1), {
+            "diffusers DDIM, same network, bf16": (theirs_ddim, 1),
+            "bare evaluations, compiled": (bare, 1),
+        }
+
+    def ddim(self, denoiser, x_T):
+        """Our DDIM from x_T: as many steps as there are evaluations in :meth:`evaluations`."""
+        steps = denoiser.schedule.steps(self.steps, 999)
+        return lambda: sample_ddim(denoiser, x_T, steps, ImageRng(range(len(x_T)), self.device))
+
+    def evaluations(self, denoiser, x_T):
+        """Nothing but the network."""
+
+        def bare():
+            for t in range(self.steps):
+                denoiser.eps(x_T, t)
+
+        return bare
 
     def metrics(self):
         from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -264,7 +325,8 @@ def equal_flops(build, call, target):
     return build(best), call
 
 
-STAGES = [name for name in vars(Stages) if not name.startswith("_") and name not in ("observed", "fit", "unets")]
+PARTS = ("observed", "fit", "unets", "ddim", "evaluations")
+STAGES = [name for name in vars(Stages) if not name.startswith("_") and name not in PARTS]
 
 
 def compare_with_peers(stage, device, versions):

@@ -17,8 +17,8 @@ def points_of_checkpoint(experiments):
 
 
 @cache
-def weaker(name, device):
-    return open_denoiser(f"unet:{name}", device)
+def weaker(name, device, precision, compiled):
+    return open_denoiser(f"unet:{name}", device, precision, compiled)
 
 
 def bench_denoiser_strength(checkpoint, experiments, run_once, record_cell):
@@ -27,8 +27,9 @@ def bench_denoiser_strength(checkpoint, experiments, run_once, record_cell):
 
     No verdict: noise is not given the evaluations that a DIP costs, so that no arm here is a treatment.
     """
-    (name, kind), axes = checkpoint, experiments.profile.restoration
-    weak = Restoration(experiments.fits, weaker(name, experiments.device))
+    (name, kind), axes, strongest = checkpoint, experiments.profile.restoration, experiments.denoiser
+    denoiser = weaker(name, experiments.device, strongest.precision, strongest.compiled)
+    weak = Restoration(experiments.fits, denoiser)
     task, primary = axes.tasks[0], axes.judges[0]
     if kind == "best control":  # of the strongest denoiser: what is best to start from hardly depends on what follows
         arm = experiments.restoration.leaders(task, primary, "control")[0]

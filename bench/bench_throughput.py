@@ -1,26 +1,16 @@
 """How fast is the denoiser, and how near to what the machine can do, over batch size, precision and torch.compile?"""
 
-import contextlib
-
 import pytest
 import torch
 
 from dipddpm import unet
+from dipddpm.device import products
 from dipddpm.measure.instruments.flops import flops
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.roofline import peak_rate, repeated
 from dipddpm.measure.record import Measure, Record
 
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-
-
-@contextlib.contextmanager
-def tf32(on):
-    """Whether CUDA may round the inputs of float32 products and convolutions to 10 bits."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def points_of_batch(experiments):
@@ -41,9 +31,9 @@ def time_evaluations(config, size, device, batch, precision, compiled):
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             forward(x, t)
 
-    with tf32(precision == "tf32"):
+    with products(precision):
         (first,) = repeated(evaluate, seconds=0, least=1, warmup=0)
-        times = repeated(evaluate, seconds=0.5, least=5, warmup=2)
+        times = repeated(evaluate, seconds=0.5, least=5, warmup=2, device=device)
         limit = peak_rate(str(device), dtype)
     return {"first": first, "times": times, "flops": count, "limit": limit}
 

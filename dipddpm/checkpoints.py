@@ -71,21 +71,27 @@ class Course:
     """How a training went so far. It is part of the state: a run that goes on continues it.
 
     Attributes:
-        curve: [update, mean loss of the updates since the point before]; window: losses since the last point.
+        curve: [update, mean loss of the updates since the point before]; window: losses since the last point, which a
+            GPU may still be at work on.
         seconds: of all updates. prior_seconds: of the priors, or of the initial weights.
     """
 
     curve: list[list[float]] = field(default_factory=list)
-    window: list[float] = field(default_factory=list)
+    window: list[float | Tensor] = field(default_factory=list)
     seconds: float = 0.0
     prior_seconds: float = 0.0
 
     def add_point(self, at: int) -> float:
         """End the window at an update; its mean loss."""
-        loss = round(sum(self.window) / len(self.window), 5)
+        self.settle()
+        loss = round(sum(map(float, self.window)) / len(self.window), 5)
         self.curve.append([at, loss])
         self.window.clear()
         return loss
+
+    def settle(self) -> None:
+        """Wait for the losses of the window, which are plain numbers from now on."""
+        self.window = [float(loss) for loss in self.window]
 
 
 @dataclass
@@ -108,6 +114,7 @@ class TrainingFiles:
 
     def keep_state(self) -> None:
         """Write the state as it is now. Every process of a training calls this, and the first one writes."""
+        self.course.settle()
         state, file = {"tensors": self.training.state(), **asdict(self.course)}, state_file(self.out)
         if self.training.processes.first:
             write_state(file, state, self.settings)
@@ -115,6 +122,7 @@ class TrainingFiles:
 
     def keep_checkpoint(self, path: Path) -> dict:
         """Write the averaged weights as they are now; the record that is written with them."""
+        self.training.check()
         record = self.record()
         self.save(path, self.training.ema.shadow, record)
         return record

@@ -1,10 +1,54 @@
-"""Which device a command runs on."""
+"""Which device a command runs on, and how products of float32 numbers are rounded there."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from dipddpm.errors import InputError
+from dipddpm.registry import choose
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""Of the products in a network: of float32 numbers; of float32 numbers rounded to 10 bits, which tensor cores of CUDA
+multiply; of bfloat16 numbers."""
+
+
+def default_precision(device: torch.device | str) -> str:
+    """The precision of a network where none is asked for."""
+    return "tf32" if torch.device(device).type == "cuda" else "fp32"
+
+
+def chosen_precision(name: str, device: torch.device | str) -> str:
+    """The precision of that name; "" is the default of the device.
+
+    Raises:
+        InputError: there is none of that name, or the device has no such products.
+    """
+    if not name:
+        return default_precision(device)
+    if choose("precision", name, PRECISIONS) == "tf32" and torch.device(device).type != "cuda":
+        raise InputError(f"precision tf32 is one of CUDA, the device is {device}: choose fp32 or bf16")
+    return name
+
+
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Within, CUDA rounds the inputs of float32 products and convolutions to 10 bits if the precision is ``tf32``, and
+    otherwise does not.
+
+    torch has two such switches for the whole process, and by default the one of convolutions is on. Nothing else sets
+    them. They have newer names since torch 2.9, and reading the old ones after setting the new ones raises: only the
+    old names are used, which every torch from 2.6 has.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def open_device(name: str) -> torch.device:

@@ -101,7 +101,8 @@ class Counted:
     def eps(self, x_t: Tensor, t: int) -> Tensor:
         """As :meth:`Denoiser.eps`, for a state of the plain diffusion."""
         self.nfe += 1
-        return self.denoiser.eps(self.injection.condition(x_t, torch.full((len(x_t),), t), self.mu, self.schedule), t)
+        steps = torch.full((len(x_t),), t, device=x_t.device)  # made there: a copy would wait for the device
+        return self.denoiser.eps(self.injection.condition(x_t, steps, self.mu, self.schedule), t)
 
 
 def restore(

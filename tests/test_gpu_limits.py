@@ -60,16 +60,16 @@ def fit():
 
 def sampling():
     observation = task("inpaint").observe(photographs(), ImageRng(range(COUNT))).to("cuda")
-    return restore(open_denoiser("unet", "cuda"), observation, None, Setting(2), ImageRng(range(COUNT), "cuda"))[
-        0
-    ].cpu()
+    return restore(
+        open_denoiser("unet", "cuda", "fp32"), observation, None, Setting(2), ImageRng(range(COUNT), "cuda")
+    )[0].cpu()
 
 
 def update():
     """The loss of an update, and its gradient."""
     model = initial_network({"size": 32, "channels": (32, 64, 128)}, 0)
     one = Training(model, Schedule.linear(), TrainingSettings(9, batch=COUNT), device="cuda")
-    loss = one.update(open_dataset("photo-patches").sample("train", COUNT))
+    loss = float(one.update(open_dataset("photo-patches").sample("train", COUNT)))
     return torch.cat([torch.tensor([loss]), *(p.grad.flatten().cpu() for p in one.model.parameters())])
 
 

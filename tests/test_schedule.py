@@ -122,3 +122,15 @@ def test_steps_refuse_a_start_outside_the_schedule(schedule, t_start):
 def test_beta_outside_the_open_unit_interval_is_refused(beta):
     with pytest.raises(InputError, match="beta"):
         Schedule(torch.tensor(beta))
+
+
+def test_factors_are_looked_up_where_the_steps_are():
+    """One table a device, copied there once: each step of a GPU would otherwise be waited for."""
+    schedule, x, t = Schedule.linear(), torch.ones(2, 3, 4, 4, device="meta"), torch.zeros(2, dtype=torch.long)
+    assert schedule.sigma(t.to("meta"), x).device.type == schedule.sigma(t, x).device.type == "meta"
+    with torch.inference_mode():
+        first = schedule.sqrt_abar(t, torch.ones(2, 3, 4, 4))
+    learns = torch.ones(2, 3, 4, 4, requires_grad=True)
+    (schedule.sqrt_abar(t, learns) * learns).sum().backward()  # what was made without gradients serves one
+    assert torch.allclose(learns.grad, first.expand_as(learns))
+    assert set(vars(schedule)) == {"beta", "alpha_bar"}, "what results are known by"

@@ -16,9 +16,11 @@ from dipddpm.cli import main
 from dipddpm.cli import train as cli_train
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
+from dipddpm.distributed import Processes
 from dipddpm.errors import InputError
 from dipddpm.injection import injection
 from dipddpm.injection.weights import Weights
+from dipddpm.rng import ImageRng, seed_for
 from dipddpm.schedule import Schedule
 from dipddpm.train import KEPT_EVERY, train
 from dipddpm.training import EMA, Diverged, Training, TrainingSettings, learning_rate
@@ -77,6 +79,27 @@ def test_batches_depend_on_seed_and_step_alone_and_visit_every_image():
     assert len(seen.unique()) == 24  # one epoch
     t = a[1]
     assert t.min() >= 0 and t.max() < 1000 and t.diff().abs().remainder(1000).min() >= 124  # spread evenly
+
+
+def test_the_order_of_a_batch_across_epochs_and_its_shares():
+    """Ten images, batches of 8: an epoch ends within a batch, and one image may stand twice in it."""
+    numbered = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 3, 2, 2).contiguous()
+    batches = [draw_batch(numbered, SCHEDULE, 8, 0, step) for step in range(5)]
+    seen = torch.cat([batch.x_0[:, 0, 0, 0] for batch in batches]).reshape(4, 10)
+    assert all(len(epoch.unique()) == 10 for epoch in seen)
+    whole = draw_batch(numbered, SCHEDULE, 32, 0, 1)  # more than an epoch
+    assert len(whole.x_0[:10].unique()) >= 8 and len(whole.t) == 32
+    for part in batches[0][:3]:
+        shares = [Processes(rank, 4).share(part) for rank in range(4)]
+        assert torch.equal(torch.cat(shares), part)
+
+
+def test_a_batch_is_drawn_by_the_generator_of_its_update():
+    """Philox, whose numbers are those of every device: what another device would draw is known from here."""
+    batch, rng = draw_batch(IMAGES, SCHEDULE, 8, 3, 5), ImageRng([seed_for(3, "update", 5)])
+    mirrored, offset, eps = rng.rand(8)[0] < 0.5, rng.rand(1)[0], rng.randn(*batch.x_0.shape)[0]
+    assert torch.equal(batch.eps, eps) and mirrored.any() and not mirrored.all()
+    assert torch.equal(batch.t, ((offset + torch.arange(8) / 8) % 1 * 1000).long())
 
 
 def test_ema_against_its_recursion():
@@ -241,6 +264,52 @@ def test_a_loss_that_turns_nan_later_leaves_the_state_before(tmp_path, monkeypat
     monkeypatch.undo()
     resumed, whole = run(out, 12), run(tmp_path / "whole.safetensors", 12)  # a glitch, not a property of the run
     assert resumed["held_out_loss"] == whole["held_out_loss"]
+
+
+@pytest.mark.parametrize("seen_by", ["update", "check", "state"])
+def test_an_update_that_is_looked_at_later_changes_no_weight(monkeypatch, seen_by):
+    """As on a GPU, where the host goes on meanwhile: the optimiser skips a step whose gradient is no number."""
+    loss, training = updates.ddpm_loss, Training(small(), SCHEDULE, TrainingSettings(9, batch=8, warmup=2))
+    patient = Training(small(), SCHEDULE, TrainingSettings(9, batch=8, warmup=2))
+    training.waits = False
+    for _ in range(2):
+        assert float(training.update(IMAGES)) == patient.update(IMAGES)
+    monkeypatch.setattr(updates, "ddpm_loss", lambda *arguments: loss(*arguments) * math.nan)
+    training.update(IMAGES)
+    assert training.done == 3
+    with pytest.raises(Diverged, match="the loss became nan at update 2"):
+        training.update(IMAGES) if seen_by == "update" else getattr(training, seen_by)()
+    assert training.done == training.ema.updates == 2 and training.whole
+    monkeypatch.undo()
+    training.ema.shadow = {name: value.clone() for name, value in patient.ema.shadow.items()}  # moved once more
+    mine, other = training.state(), patient.state()
+    assert mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
+    assert float(training.update(IMAGES)) == patient.update(IMAGES)
+
+
+def test_a_run_that_looks_later_ends_with_the_same_numbers(tmp_path, monkeypatch):
+    whole, whole_record = tmp_path / "whole.safetensors", run(tmp_path / "whole.safetensors", 8)
+    begin, later = Training.__init__, tmp_path / "later.safetensors"
+
+    def looks_later(self, *arguments):
+        begin(self, *arguments)
+        self.waits = False
+
+    monkeypatch.setattr(Training, "__init__", looks_later)
+    with pytest.raises(Killed):
+        run(later, 8, save=kill, given={"keep_at": (5,)})
+    record = run(later, 8)
+    assert_same_run(later, record, whole, whole_record)
+
+
+def test_images_are_copied_to_a_gpu_once_and_only_where_they_fit(monkeypatch):
+    training, copies = Training(small(), SCHEDULE, TrainingSettings(4, batch=8)), []
+    assert training._near(IMAGES) is IMAGES  # on a CPU they are there
+    training.device = torch.device("cuda")
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: copies.append(device) or self.clone())
+    assert training._near(IMAGES) is training._near(IMAGES) is not IMAGES and copies == [training.device]
+    monkeypatch.setattr(updates, "RESIDENT", IMAGES.nbytes - 1)
+    assert training._near(IMAGES) is IMAGES
 
 
 def test_weights_that_are_no_numbers_are_not_kept(tmp_path):

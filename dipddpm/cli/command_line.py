@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from dipddpm import __version__
-from dipddpm.cli.options import add_device, count, decay, integers, names, rate, share
+from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, rate, share
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
 STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "features")
@@ -132,6 +132,7 @@ def _generate(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--batch", type=count, default=64, help="images sampled together (default %(default)s)")
     p.add_argument("--worker", type=share, default=(0, 1), metavar="I/N", help="process I of N that share the folder")
     p.add_argument("--seed", type=int, default=0)
+    add_precision(p)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.generate")
 
@@ -216,5 +217,6 @@ def _profile(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--denoiser", default="unet", help=DENOISER)
     p.add_argument("--batch", type=int, help="images at once (default 16, on a GPU 256)")
     p.add_argument("--rows", type=count, default=12, help="operators to list (default %(default)s)")
+    add_precision(p)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.profile")

@@ -18,7 +18,7 @@ from dipddpm.restore import Setting
 
 def run(args: argparse.Namespace) -> None:
     """``dipddpm generate``."""
-    denoiser = open_denoiser(args.denoiser, args.device)
+    denoiser = open_denoiser(args.denoiser, args.device, args.precision, args.compile)
     if args.prior_from:
         start = prior(args.prior)
         longest = args.dip_iterations if start.iterations is None else start.iterations

@@ -9,10 +9,21 @@ from pathlib import Path
 
 from dipddpm.errors import InputError
 
+PRECISIONS = ("fp32", "tf32", "bf16")
+
 
 def add_device(p: argparse.ArgumentParser) -> None:
     """``--device``; ``main`` resolves it."""
     p.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+
+
+def add_precision(p: argparse.ArgumentParser) -> None:
+    """``--precision`` and ``--compile`` of a denoiser; ``open_denoiser`` knows the default of the device."""
+    p.add_argument(
+        "--precision", choices=PRECISIONS, default="",
+        help="of the denoiser's products: fp32, tf32 (CUDA) or bf16 (default tf32 on CUDA, else fp32)",
+    )  # fmt: skip
+    p.add_argument("--compile", action="store_true", help="the denoiser through torch.compile")
 
 
 def count(text: str) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import nullcontext
 from statistics import median
 
 import pandas as pd
 import torch
 
 from dipddpm.denoisers import open_denoiser
+from dipddpm.device import products
 from dipddpm.experiments.stages import Stage, stage, stage_names
 from dipddpm.measure.instruments.flops import flops_by_operator
 from dipddpm.measure.instruments.machine import machine, sm_clock
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     """``dipddpm profile``."""
     device = torch.device(args.device)
     batch = BATCH.get(device.type, 16) if args.batch is None else args.batch
-    denoiser, rows = open_denoiser(args.denoiser, device), []
+    denoiser, rows = open_denoiser(args.denoiser, device, args.precision, args.compile), []
     for name in stage_names() if args.stage == "all" else [args.stage]:
         built = stage(name, denoiser, device, batch)
         flops = flops_by_operator(built.work)
@@ -39,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"\n{m['gpu'] if device.type == 'cuda' else m['cpu']}, {torch.get_num_threads()} threads: "
         f"convolution {convolution:.4g} GFLOP/s, matrix product {product:.4g} GFLOP/s (large, float32); "
-        "% is of the faster. FLOPs are those of convolutions, matrix products and attention, gradients included.\n"
+        "% is of the faster, in the precision of the denoiser where it is evaluated. FLOPs are those of convolutions, "
+        "matrix products and attention, gradients included.\n"
         f"Seconds are the median of the executions; a warm-up of {WARMUP} before them is not timed. The clock "
         f"({'CUDA events' if device.type == 'cuda' else 'perf_counter'}) resolves {1e6 * resolution(device):.3g} "
         "microseconds. Peak memory is what one execution adds."
@@ -74,7 +77,8 @@ def _roofline(built: Stage, flops: Mapping[str, int], device: torch.device) -> d
     with PeakMemory(device) as peak:
         built.work()
     seconds, count = median(times), sum(flops.values())
-    fastest = peak_rate(str(device), torch.float32)
+    with products(built.precision) if built.precision else nullcontext():
+        fastest = peak_rate(str(device), torch.bfloat16 if built.precision == "bf16" else torch.float32)
     return {
         "s / execution": f"{seconds:.4g}",
         "executions": str(len(times)),

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dipddpm.denoisers import Denoiser
+from dipddpm.denoisers import Denoiser, known_by
+from dipddpm.denoisers.evaluation import Network
+from dipddpm.device import chosen_precision
 from dipddpm.errors import InputError
 from dipddpm.schedule import Schedule
 
@@ -22,11 +24,12 @@ class DiffusersDenoiser(Denoiser):
     """An unconditional pixel-space DDPM as ``DDPMPipeline.save_pretrained`` writes it, such as google/ddpm-cifar10-32.
 
     Of its scheduler it takes what the network was trained for: the betas, what the network predicts, and whether the
-    predicted x_0 is clipped. Which steps are visited, and how, is up to our samplers. The network runs in float32. Of
-    one that predicts its variance too (six channels), the mean is used and the variance is not.
+    predicted x_0 is clipped. Which steps are visited, and how, is up to our samplers. Of one that predicts its variance
+    too (six channels), the mean is used and the variance is not.
 
     Args:
         location: a folder, or else the name of a repository on the Hugging Face hub (downloaded once, then cached).
+        precision, compiled: as :func:`open_denoiser` takes them. In ``bf16`` the weights themselves are bfloat16.
 
     Raises:
         InputError: diffusers is not installed; no such folder, and no such repository or no network; the pipeline has
@@ -34,8 +37,12 @@ class DiffusersDenoiser(Denoiser):
     """
 
     name = "diffusers"
+    takes_precision = True
 
-    def __init__(self, location: str | None = None, device: torch.device | str = "cpu"):
+    def __init__(
+        self, location: str | None = None, device: torch.device | str = "cpu", *, precision: str = "",
+        compiled: bool = False,
+    ):  # fmt: skip
         if not location:
             raise InputError("the denoiser diffusers needs a location: write diffusers:FOLDER or diffusers:OWNER/NAME")
         try:
@@ -64,13 +71,18 @@ class DiffusersDenoiser(Denoiser):
         self.schedule = self._schedule(scheduler)
         self.clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample") else 0.0
         self.size = _square(unet.config.sample_size)
-        self.fingerprint = self._hash(unet)
         self.device = torch.device(device)
-        self._model = unet.to(self.device).eval()
+        self.precision, self.compiled = chosen_precision(precision, device), compiled
+        self.fingerprint = known_by(self._hash(unet), self.precision, compiled)
+        # A plain float32 network keeps the layout that diffusers gives it, and with it the numbers of stored results.
+        self._network = Network(
+            unet, self.device, self.precision, compiled=compiled, casts=True,
+            channels_last=compiled or self.precision != "fp32",
+        )  # fmt: skip
 
     @torch.inference_mode()
     def eps(self, x_t: Tensor, t: int) -> Tensor:
-        output = self._model(x_t, torch.full((len(x_t),), t, device=x_t.device)).sample[:, :3]
+        output = self._network(x_t, t)[:, :3]
         if self.prediction == "epsilon":
             return output
         abar = self.schedule.abar(t)

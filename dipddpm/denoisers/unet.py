@@ -12,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dipddpm.denoisers import Denoiser
+from dipddpm.denoisers import Denoiser, known_by
+from dipddpm.denoisers.evaluation import Network
+from dipddpm.device import chosen_precision
 from dipddpm.errors import InputError
 from dipddpm.injection import Injection, check_trained_for
 from dipddpm.injection import injection as injection_named
@@ -47,13 +49,19 @@ class UNetDenoiser(Denoiser):
     Args:
         injection: name of the injection that it is to serve, which must be the one it was trained with if either shows
             the network a prior.
+        precision, compiled: as :func:`open_denoiser` takes them. In ``bf16`` the weights stay float32 and autocast
+            rounds the inputs of products.
     """
 
     name = "unet"
+    takes_precision = True
     is_shipped: bool = False
     """It is the strongest shipped checkpoint."""
 
-    def __init__(self, location: str | None = None, device: torch.device | str = "cpu", injection: str = "none"):
+    def __init__(
+        self, location: str | None = None, device: torch.device | str = "cpu", injection: str = "none", *,
+        precision: str = "", compiled: bool = False,
+    ):  # fmt: skip
         location = location or SHIPPED
         self.is_shipped = location == SHIPPED
         shipped = location in (SHIPPED, *WEAKER)
@@ -79,25 +87,28 @@ class UNetDenoiser(Denoiser):
             first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
             raise InputError(f"checkpoint {path}: shapes differ from its U-Net {config}: {first}") from error
         T = int(metadata["T"])
-        self._take(model, Schedule.linear(T), made, fingerprint(model, T, made.name), device)
+        self._take(model, Schedule.linear(T), made, fingerprint(model, T, made.name), device, precision, compiled)
 
     @classmethod
     def of(
-        cls, model: UNet, schedule: Schedule, injection: Injection, fingerprint: str, device: torch.device | str
-    ) -> UNetDenoiser:
+        cls, model: UNet, schedule: Schedule, injection: Injection, fingerprint: str, device: torch.device | str,
+        precision: str = "", compiled: bool = False,
+    ) -> UNetDenoiser:  # fmt: skip
         """A network that is in memory. ``fingerprint`` must change whenever its weights do."""
         made = cls.__new__(cls)
-        made._take(model, schedule, injection, fingerprint, device)
+        made._take(model, schedule, injection, fingerprint, device, precision, compiled)
         return made
 
     def _take(
-        self, model: UNet, schedule: Schedule, injection: Injection, fingerprint: str, device: torch.device | str
-    ) -> None:
+        self, model: UNet, schedule: Schedule, injection: Injection, fingerprint: str, device: torch.device | str,
+        precision: str, compiled: bool,
+    ) -> None:  # fmt: skip
         self.config, self.size, self.schedule = model.config, model.config["size"], schedule
-        self.injection, self.fingerprint, self.device = injection, fingerprint, torch.device(device)
-        self._model = model.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.injection, self.device = injection, torch.device(device)
+        self.precision, self.compiled = chosen_precision(precision, device), compiled
+        self.fingerprint = known_by(fingerprint, self.precision, compiled)
+        self._network = Network(model, self.device, self.precision, compiled=compiled)
 
     @torch.inference_mode()
     def eps(self, x_t: Tensor, t: int) -> Tensor:
-        x_t = x_t.contiguous(memory_format=torch.channels_last)
-        return self._model(x_t, torch.full((len(x_t),), t, device=x_t.device))
+        return self._network(x_t, t)

@@ -39,11 +39,13 @@ class CostAxes:
 
 @dataclass(frozen=True)
 class Stage:
-    """``work()`` does ``items`` of a unit (images, image iterations, ...) at each execution."""
+    """``work()`` does ``items`` of a unit (images, image iterations, ...) at each execution; ``precision`` is that of
+    its products, "" where nothing is said of it."""
 
     work: Callable[[], object]
     items: int
     unit: str = "images"
+    precision: str = ""
 
 
 def images(batch: int, size: int) -> Tensor:
@@ -90,7 +92,7 @@ def training_step(denoiser: Denoiser, device: torch.device, batch: int) -> Stage
 def evaluation(denoiser: Denoiser, device: torch.device, batch: int) -> Stage:
     """One evaluation of the denoiser."""
     x_t = images(batch, denoiser.size).to(device)
-    return Stage(lambda: denoiser.eps(x_t, 500), batch)
+    return Stage(lambda: denoiser.eps(x_t, 500), batch, precision=denoiser.precision)
 
 
 def sampling(denoiser: Denoiser, device: torch.device, batch: int, steps: int = 5) -> Stage:
@@ -98,7 +100,11 @@ def sampling(denoiser: Denoiser, device: torch.device, batch: int, steps: int = 
     x_0 = images(batch, denoiser.size)
     observation = SuperResolution().observe(x_0, ImageRng(range(batch))).to(device)
     setting = Setting(steps, t0=denoiser.schedule.T - 1)
-    return Stage(lambda: restore(denoiser, observation, None, setting, ImageRng(range(batch), device)), batch)
+
+    def work() -> object:
+        return restore(denoiser, observation, None, setting, ImageRng(range(batch), device))
+
+    return Stage(work, batch, precision=denoiser.precision)
 
 
 def scoring(denoiser: Denoiser, device: torch.device, batch: int) -> Stage:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
-from dipddpm.device import open_device
+from dipddpm.device import default_precision, open_device
 from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
 from dipddpm.experiments.profiles import Profile, profile
@@ -38,7 +38,7 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
     gc.freeze()  # what was imported stays for good: the collector need not walk through it again and again
     device = open_device(option.device)
     chosen = profile(option.profile).override(option.axis)
-    denoiser = open_denoiser(option.denoiser, device)
+    denoiser = open_denoiser(option.denoiser, device, option.precision, option.compile)
     dataset = open_dataset(option.dataset, option.data_root, denoiser.size)
     extractor = NamedExtractor(option.extractor, device)
     store = Store(option.cache, device)
@@ -71,6 +71,13 @@ def _check_names(chosen: Profile) -> None:
         architecture_class(architecture)
 
 
+def _unusual(experiments: Experiments) -> dict[str, object]:
+    """How the denoiser is run, where that is not the default of the device: settings that no older run has."""
+    denoiser, default = experiments.denoiser, default_precision(experiments.device)
+    precision = {"precision": denoiser.precision} if denoiser.precision not in ("", default) else {}
+    return precision | ({"compiled": True} if denoiser.compiled else {})
+
+
 def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> Run:
     """The run that the records of a session go to."""
     first = opened[0]
@@ -82,7 +89,8 @@ def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> R
         settings={
             "profile": " ".join([chosen.name, *option.axis]),
             "data": f"{first.dataset.label}, {counts}",
-            "denoiser": f"{option.denoiser.partition(':')[0]} {first.denoiser.fingerprint}",
+            "denoiser": f"{option.denoiser.partition(':')[0]} {first.denoiser.fingerprint.partition('+')[0]}",
+            **_unusual(first),
             "tuned on": f"the validation split, images {digest(first.fits.images('validation').keys)}",
             "seeds": ", ".join(str(experiments.seed) for experiments in opened),
             "device": str(first.device),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dipddpm.device import PRECISIONS
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.profiles import PROFILES, all_axes
@@ -39,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--denoiser", default="unet", metavar="NAME",
         help="unet, unet:FILE.safetensors or diffusers:FOLDER_OR_HUB_NAME (default: %(default)s)",
     )  # fmt: skip
+    group.addoption(
+        "--precision", default="", metavar="NAME",
+        help=f"of the denoiser's products: {', '.join(PRECISIONS)} (default: tf32 on CUDA, else fp32)",
+    )  # fmt: skip
+    group.addoption("--compile", action="store_true", help="the denoiser through torch.compile")
     meanings = "; ".join(f"{option}: {declared.meaning}" for option, declared in all_axes().items())
     group.addoption(
         "--axis", action="append", default=[], metavar="NAME=VALUE,VALUE",

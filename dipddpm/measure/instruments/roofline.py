@@ -37,7 +37,7 @@ def repeated(
 
 
 def convolution_rate(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of a 3x3 convolution that is big enough to be limited by arithmetic, in TF32 where torch is set to it.
+    """FLOP/s of a 3x3 convolution that is big enough to be limited by arithmetic, with TF32 as it is switched now.
 
     The fastest of several executions counts, because a limit is the best that the machine did. A multiply-add counts as
     two operations, as everywhere here.
@@ -45,18 +45,8 @@ def convolution_rate(device: str, dtype: torch.dtype) -> float:
     return _convolution_rate(device, dtype, torch.backends.cudnn.allow_tf32)
 
 
-def product_rate(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product, measured in the same way."""
-    return _product_rate(device, dtype, torch.backends.cuda.matmul.allow_tf32)
-
-
-def peak_rate(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of the faster of the two."""
-    return max(product_rate(device, dtype), convolution_rate(device, dtype))
-
-
 @cache
-def _convolution_rate(device: str, dtype: torch.dtype, _tf32: bool) -> float:
+def _convolution_rate(device: str, dtype: torch.dtype, tf32: bool) -> float:
     images, channels, px = (256, 256, 64) if torch.device(device).type == "cuda" else (16, 64, 32)
     x = torch.randn(images, channels, px, px, device=device, dtype=dtype).to(memory_format=torch.channels_last)
     w = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
@@ -65,9 +55,19 @@ def _convolution_rate(device: str, dtype: torch.dtype, _tf32: bool) -> float:
     return 2 * images * px**2 * 9 * channels**2 / seconds
 
 
+def product_rate(device: str, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product, measured in the same way."""
+    return _product_rate(device, dtype, torch.backends.cuda.matmul.allow_tf32)
+
+
 @cache
-def _product_rate(device: str, dtype: torch.dtype, _tf32: bool) -> float:
+def _product_rate(device: str, dtype: torch.dtype, tf32: bool) -> float:
     side = 8192 if torch.device(device).type == "cuda" else 1024
     a = torch.randn(side, side, device=device, dtype=dtype)
     with torch.inference_mode():
         return 2 * side**3 / min(repeated(lambda: a @ a, 0.3, device=device))
+
+
+def peak_rate(device: str, dtype: torch.dtype) -> float:
+    """FLOP/s of the faster of the two."""
+    return max(product_rate(device, dtype), convolution_rate(device, dtype))
