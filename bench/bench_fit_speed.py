@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from dipddpm.cuda import layers
+from dipddpm.device import products
 from dipddpm.dip import architecture_class
 from dipddpm.dip.skip import SkipNet
 from dipddpm.experiments import stages
@@ -50,22 +51,18 @@ FITS = {  # (way to convolve, precision, as a graph)
 
 @contextlib.contextmanager
 def multiplying(way, precision):
-    """Convolutions by this way; products of float32 in TF32 where it is named."""
-    flags = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [flag.allow_tf32 for flag in flags], dict(layers.WAYS)
+    """Convolutions by this way, products in this precision."""
+    before = dict(layers.WAYS)
+    layers.WAYS[precision] = way
     try:
-        for flag in flags:
-            flag.allow_tf32 = precision == "tf32"
-        layers.WAYS[precision] = way
-        yield
+        with products(precision):
+            yield
     finally:
-        for flag, allowed in zip(flags, before[0], strict=True):
-            flag.allow_tf32 = allowed
-        layers.WAYS.update(before[1])
+        layers.WAYS.update(before)
 
 
 def time_convolution(shape, precision, way, images, device):
-    """A convolution and its gradients in turns with the grouped one: seconds, ratios, and the share of a dense product."""
+    """A convolution and its gradients in turns with the grouped one: seconds, ratios, and the share of a product."""
     c_in, c_out, side, stride = shape
     dtype, generator = PRECISIONS[precision], torch.Generator().manual_seed(0)
     x = torch.randn(images, c_in, side, side, generator=generator).to(device, dtype).requires_grad_()
@@ -111,7 +108,7 @@ def time_fit(architecture, way, precision, graph, images, device):
         network, z = build(architecture, rng, 32)
         one = iteration.Iteration(
             network, z, lambda image: misfit(image, observation, architecture, 32), architecture.lr,
-            "bfloat16" if precision == "bf16" else "float32", graph=graph,
+            precision, graph=graph,
         )  # fmt: skip
 
         def work():
@@ -132,7 +129,7 @@ def fit_photographs(architecture, way, precision, iterations, device, photograph
     """PSNR of the fits of some photographs, averages of outputs, one value per image."""
     x_0 = photographs.to(device)
     observation = Inpaint().observe(photographs, ImageRng(range(len(x_0)))).to(device)
-    method = Plain(precision="bfloat16" if precision == "bf16" else "float32")
+    method = Plain(precision=precision)
     with multiplying(way, precision):
         rng = ImageRng(range(len(x_0)), device)
         mu = fit_dip(architecture, observation, rng, iterations=[iterations], method=method).mu(iterations, "ema")

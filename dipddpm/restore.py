@@ -156,6 +156,8 @@ def restore_samples(
             return _sample(denoiser, observation.part(images), None if mu is None else mu[images], setting, own)
 
     sampled = in_batches(stage(denoiser, rng.device), len(whole), sample)
+    if M > 1:
+        rng.go_on_from(whole)
     return joined([x_hat for x_hat, _ in sampled]).unflatten(0, (M, len(rng))), M * sampled[0][1]
 
 

@@ -77,12 +77,17 @@ class ImageRng:
     def of_samples(self, count: int) -> ImageRng:
         """The generators of ``count`` independent samples of each image, sample after sample, (count N,).
 
-        Those of the first sample begin where these stand; these do not move with them. Those of sample m > 0 are new:
-        they derive from the seed of the image and from m, however much these have been drawn from.
+        Those of the first sample begin where these stand; :meth:`go_on_from` moves these to where they end. Those of
+        sample m > 0 are new: they derive from the seed of the image and from m, however much these have been drawn
+        from.
         """
         more = ImageRng((seed_for(seed, "sample", m) for m in range(1, count) for seed in self.seeds), self.device)
         more.seeds, more._drawn = self.seeds + more.seeds, np.concatenate([self._drawn, more._drawn])
         return more
+
+    def go_on_from(self, samples: ImageRng) -> None:
+        """Stand where the generators of the first sample stand, of what :meth:`of_samples` gave."""
+        self._drawn[:] = samples._drawn[: len(self)]
 
     def randn(self, *shape: int) -> Tensor:
         """(N, *shape) standard normal, of which none is beyond 5.8 (Box and Muller, float32)."""

@@ -100,13 +100,13 @@ def assert_marginals(model: Gaussian, m: float) -> None:
 # --- the probability flow ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "count", "atol"), [("ddim", 1000, 5e-3), ("dpmpp_2m", 500, 5e-4)])
-def test_deterministic_samplers_follow_the_probability_flow(name, count, atol):
-    """The distance is that of the discretisation (4.9e-3 for DDIM), in float64 and the same on any CPU."""
+@pytest.mark.parametrize(("name", "count", "share"), [("ddim", 1000, 1.5e-3), ("dpmpp_2m", 500, 1.5e-4)])
+def test_deterministic_samplers_follow_the_probability_flow(name, count, share):
+    """The distance is that of the discretisation, linear in x_T (1.47e-3 of it for DDIM), in float64 on any CPU."""
     model, rng = Gaussian(0.3, 0.25), ImageRng([1, 2])
     x_T = model.draw(rng, T - 1)
     x_0 = SAMPLERS[name](model, x_T, SCHEDULE.steps(count), rng, clip=False)
-    torch.testing.assert_close(x_0, model.flow(x_T, T - 1, -1), rtol=0, atol=atol)
+    torch.testing.assert_close(x_0, model.flow(x_T, T - 1, -1), rtol=0, atol=share * x_T.abs().max().item())
 
 
 @pytest.mark.parametrize("intervals", [50, 150])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from dipddpm.batches import is_out_of_memory
+from dipddpm.device import chosen_precision, products
 
-Precision = Literal["float32", "bfloat16"]
 EAGER = 3
 """Iterations before the graph is captured: in these the libraries get their memory."""
 
@@ -26,8 +26,8 @@ class Iteration:
         network: f, for a batch of images. z: its input (N, ...).
         loss: (N, 3, H, W) to (N,), whose sum over images is differentiated.
         lr: learning rate.
-        precision: of what the layers hand on, on CUDA: "bfloat16" keeps weights, sums and the image in float32. On a
-            CPU it is always float32.
+        precision: of products, as :data:`dipddpm.device.PRECISIONS` has them; that of the device by default. In "bf16"
+            the layers hand on bfloat16, and weights, sums and the image stay float32.
         graph: capture one on CUDA.
     """
 
@@ -37,11 +37,11 @@ class Iteration:
         z: Tensor,
         loss: Callable[[Tensor], Tensor],
         lr: float,
-        precision: Precision = "float32",
+        precision: str = "",
         graph: bool = True,
     ):
         self.network, self.z, self.loss = network, z, loss
-        self._bfloat16 = precision == "bfloat16" and z.is_cuda
+        self.precision = chosen_precision(precision, z.device)
         self.shown, self.done = z.clone(), 0
         self._optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=True, capturable=z.is_cuda)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -72,22 +72,27 @@ class Iteration:
     def image(self, z: Tensor) -> Tensor:
         """f(z)."""
         with torch.no_grad(), self._multiplying():
-            return self.network(z)
+            return self._forward(z)
 
     def compile_kernels(self) -> None:
         """Run forward and backward once, to no effect: kernels are compiled at their first use in a process."""
         with self._multiplying():
-            image = self.network(self.z)
-        self.loss(image).sum().backward()
+            self.loss(self._forward(self.z)).sum().backward()
         self._optimizer.zero_grad(set_to_none=True)
 
     def _update(self) -> Tensor:
         with self._multiplying():
-            output = self.network(self.shown)
-        self._optimizer.zero_grad(set_to_none=True)
-        self.loss(output).sum().backward()
-        self._optimizer.step()
+            output = self._forward(self.shown)
+            self._optimizer.zero_grad(set_to_none=True)
+            self.loss(output).sum().backward()
+            self._optimizer.step()
         return output.detach()
+
+    def _forward(self, z: Tensor) -> Tensor:
+        if self.precision != "bf16":
+            return self.network(z)
+        with torch.autocast(z.device.type, torch.bfloat16):
+            return self.network(z)
 
     def _capture(self) -> None:
         torch.cuda.empty_cache()  # the graph has memory of its own
@@ -106,6 +111,8 @@ class Iteration:
             return
         self._graph = graph
 
-    def _multiplying(self) -> torch.autocast:
-        """The context that the network runs in."""
-        return torch.autocast("cuda", torch.bfloat16, enabled=self._bfloat16)
+    @contextlib.contextmanager
+    def _multiplying(self) -> Iterator[None]:
+        """TF32 on or off, for the gradients too."""
+        with products(self.precision) if self.z.is_cuda else contextlib.nullcontext():
+            yield

@@ -11,7 +11,7 @@ from torch import Tensor
 from dipddpm.dip import DeepImagePrior, parameter_count
 from dipddpm.errors import InputError
 from dipddpm.fitting import DipFit, FittingMethod
-from dipddpm.fitting.iteration import Iteration, Precision
+from dipddpm.fitting.iteration import Iteration
 from dipddpm.networks import build
 from dipddpm.rng import ImageRng
 from dipddpm.stopping import StoppingRule
@@ -28,7 +28,7 @@ class Plain(FittingMethod):
     Attributes:
         lr, input_noise: learning rate and sigma_p; those of the architecture by default.
         ema_decay: of the average of the outputs.
-        precision: of what the layers hand on, on CUDA; see :class:`dipddpm.fitting.iteration.Iteration`.
+        precision: of products; see :class:`dipddpm.fitting.iteration.Iteration`.
     """
 
     name = "plain"
@@ -37,7 +37,7 @@ class Plain(FittingMethod):
     lr: float | None = None
     input_noise: float | None = None
     ema_decay: float = 0.99
-    precision: Precision = "float32"
+    precision: str = ""
 
     def fit(
         self,
