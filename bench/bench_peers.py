@@ -77,7 +77,7 @@ class Stages:
     def __init__(self, device):
         self.device = device
         cuda = device.type == "cuda"
-        self.images, self.iterations = (256, 20) if cuda else (64, 20)  # a fit has a hundred and more
+        self.images, self.iterations = (256, 100) if cuda else (64, 20)  # a fit has a hundred and more
         self.batch, self.steps = (512, 50) if cuda else (32, 5)
 
     def observed(self, count):
