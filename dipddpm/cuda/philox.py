@@ -35,8 +35,10 @@ def philox(seeds: Sequence[int], positions: np.ndarray, blocks: int, device: tor
 @lru_cache(8)
 def _keys(seeds: tuple[int, ...], device: torch.device) -> Tensor:
     """The keys on the device: a fit asks for the same ones at every iteration."""
-    # from pinned memory, so that the host does not wait for the device
-    return torch.tensor(seeds, dtype=torch.int64).pin_memory().to(device, non_blocking=True)
+    keys = torch.tensor(seeds, dtype=torch.int64)
+    if device.type == "cuda":
+        keys = keys.pin_memory()  # so that the host does not wait for the device
+    return keys.to(device, non_blocking=True)
 
 
 @triton.jit(do_not_specialize=["first", "blocks"])
