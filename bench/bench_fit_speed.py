@@ -51,14 +51,17 @@ FITS = {  # (way to convolve, precision, as a graph)
 
 @contextlib.contextmanager
 def multiplying(way, precision):
-    """Convolutions by this way, products in this precision."""
-    before = dict(layers.WAYS)
-    layers.WAYS[precision] = way
+    """Convolutions by this way (those of the table where it is ""), products in this precision."""
+    tables = layers.WAYS, layers.WIDE_WAYS
+    before = [dict(table) for table in tables]
+    for table in tables:
+        table[precision] = way or table[precision]
     try:
         with products(precision):
             yield
     finally:
-        layers.WAYS.update(before)
+        for table, entries in zip(tables, before, strict=True):
+            table.update(entries)
 
 
 def time_convolution(shape, precision, way, images, device):
@@ -191,7 +194,7 @@ def bench_fit_quality(architecture, precision, asked_for, experiments, run_once,
     here(precision, "", device)
     photographs = experiments.fits.images("test").x_0.cpu()
     call = {
-        "architecture": architecture_class(architecture), "way": layers.WAYS[precision], "precision": precision,
+        "architecture": architecture_class(architecture), "way": "", "precision": precision,
         "iterations": 150, "device": device, "photographs": photographs,
     }  # fmt: skip
     found = experiments.memo(fit_photographs, call, run=run_once).value

@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Positions, output channels and input channels of a tile.
-FORWARD = {"BP": 128, "BO": 64, "BI": 32, "num_warps": 8, "num_stages": 3}
+FORWARD = {"BP": 64, "BO": 64, "BI": 32, "num_warps": 4, "num_stages": 3}
 TO_INPUT = {"BP": 128, "BO": 32, "BI": 64, "num_warps": 8, "num_stages": 3}
 TO_WEIGHT = {"BP": 64, "BO": 64, "BI": 64, "num_warps": 8, "num_stages": 3}
-TRANSPOSED = False
 LEAST = 16  # channels of a tile
 SIZES = ["H", "W", "HO", "WO", "P", "first_i"]
 """Arguments that no kernel is compiled anew for: a kernel takes a second or two, and a network has many sizes."""
@@ -74,9 +73,7 @@ class _StackedConv2d(torch.autograd.Function):
 
             for first, tiles, width in _parts(c_in, TO_INPUT["BI"]):
                 grid = triton.cdiv(h * w, TO_INPUT["BP"]), tiles, n
-                (_to_input_t if TRANSPOSED else _to_input)[grid](
-                    grad, weight, to_x, first, *ctx.sizes, **ctx.fixed, **TO_INPUT | {"BI": width}
-                )
+                _to_input[grid](grad, weight, to_x, first, *ctx.sizes, **ctx.fixed, **TO_INPUT | {"BI": width})
         if ctx.needs_input_grad[1]:
             to_weight = torch.empty_like(weight)  # in the memory order of the weights
 
@@ -136,36 +133,6 @@ def _forward(
 
 @triton.jit(do_not_specialize=SIZES)
 def _to_input(
-    dy, w, dx, first_i, CI, CO, H, W, HO, WO, P,
-    K: tl.constexpr, S: tl.constexpr, PRECISION: tl.constexpr,
-    BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,
-):  # fmt: skip
-    n = tl.program_id(2).to(tl.int64)
-    p = tl.program_id(0) * BP + tl.arange(0, BP)
-    i = first_i + tl.program_id(1) * BI + tl.arange(0, BI)
-    row, column = p // W + P, p % W + P
-    total = tl.zeros((BI, BP), tl.float32)
-    dy += n * CO * HO * WO
-    w += n * (K * K) * CO * CI
-    blocks = tl.cdiv(CO, BO)
-    for step in range(0, K * K * blocks):
-        tap, o = step // blocks, step % blocks * BO + tl.arange(0, BO)
-        ty, tx = row - tap // K, column - tap % K
-        oy, ox = ty // S, tx // S
-        inside = (p < H * W) & (ty >= 0) & (tx >= 0) & (oy < HO) & (ox < WO) & (oy * S == ty) & (ox * S == tx)
-        gs = tl.load(
-            dy + o[:, None] * (HO * WO) + (oy * WO + ox)[None, :], mask=(o < CO)[:, None] & inside[None, :], other=0.0
-        )
-        ws = tl.load(
-            w + tap * CO * CI + o[None, :] * CI + i[:, None], mask=(i < CI)[:, None] & (o < CO)[None, :], other=0.0
-        )
-        total = tl.dot(ws.to(gs.dtype), gs, total, input_precision=PRECISION)
-    to = dx + (n * CI + i[:, None]) * (H * W) + p[None, :]
-    tl.store(to, total.to(dx.dtype.element_ty), mask=(i < CI)[:, None] & (p < H * W)[None, :])
-
-
-@triton.jit(do_not_specialize=SIZES)
-def _to_input_t(
     dy, w, dx, first_i, CI, CO, H, W, HO, WO, P,
     K: tl.constexpr, S: tl.constexpr, PRECISION: tl.constexpr,
     BP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr,

@@ -1,11 +1,25 @@
 """The layers of stacked networks on CUDA: which way of computing them is the fastest, and how it is done.
 
 Nothing is chosen by a timing at run time, so that equal commands give equal numbers, and nothing adds by atomics, so
-that they give them twice. What is chosen follows from the table below, which was measured on one NVIDIA H100 80GB HBM3
-(torch 2.11; 256 images; milliseconds forward and backward; "grouped" in a grouped convolution of cuDNN, "window" by a
-matrix product with the unfolded input, "implicit" by :mod:`dipddpm.cuda.convolution`):
+that they give them twice. The choice follows from what was measured on one NVIDIA H100 80GB HBM3 (torch 2.11, 256
+images, milliseconds of a 3x3 convolution forward and backward; ``pytest bench -k fit_speed`` measures it again):
 
-@TABLE@
+=============================  ======================  ======================  ======================
+channels, pixels of a side     fp32                    tf32                    bf16
+                               grouped/window/implicit grouped/window/implicit grouped/window/implicit
+=============================  ======================  ======================  ======================
+68 to 64, 32                   11.2 / 3.2 / 11.4       8.1 / 2.4 / 3.6         24.3 / 2.2 / 3.1
+64 to 64, 16                   9.6 / 1.0 / 2.2         0.8 / 0.8 / 0.7         18.6 / 0.6 / 0.9
+64 to 64, 16, stride 2         4.4 / 0.6 / 1.2         0.6 / 0.5 / 0.6         12.4 / 0.5 / 0.5
+64 to 64, 8                    6.4 / 0.4 / 0.9         0.5 / 0.7 / 0.3         11.8 / 0.5 / 0.4
+128 to 128, 16                 10.4 / 2.3 / 7.9        1.4 / 1.5 / 4.0         16.3 / 1.1 / 1.8
+an iteration of skip           84 / 11.6 /             17.3 / 10.0 / 9.9       47.5 /  / 9.4
+its peak memory, GiB           2.5 / 3.5 /             2.5 / 3.5 / 2.2         2.0 /  / 1.8
+=============================  ======================  ======================  ======================
+
+"grouped" is a grouped convolution of cuDNN, "window" a matrix product with the unfolded input, "implicit" the kernels of
+:mod:`dipddpm.cuda.convolution`. Since then the gradient of the input is computed the other way about, which took the
+first row's 3.6 ms in tf32 to 2.2; no other cell was measured again.
 """
 
 from __future__ import annotations
@@ -21,6 +35,8 @@ from torch.autograd.function import once_differentiable
 
 WAYS = {"bf16": "implicit", "tf32": "implicit", "fp32": "window"}
 """The way to convolve, by the arithmetic of the products."""
+WIDE, WIDE_WAYS = 128, {"bf16": "window", "tf32": "grouped", "fp32": "window"}
+"""The way from so many channels to so many."""
 
 
 @cache
@@ -50,12 +66,13 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, pad
     products = arithmetic(x)
     if products == "bf16":
         x = x.to(torch.bfloat16)
-    if WAYS[products] == "implicit":
+    way = (WIDE_WAYS if min(weight.shape[1:3]) >= WIDE else WAYS)[products]
+    if way == "implicit":
         from dipddpm.cuda.convolution import stacked_conv2d
 
         return stacked_conv2d(x, weight, bias, stride, padding, "tf32" if products == "tf32" else "ieee")
-    way = _window if WAYS[products] == "window" else _grouped
-    return way(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), stride, padding)
+    compute = _window if way == "window" else _grouped
+    return compute(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), stride, padding)
 
 
 def _grouped(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
