@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python -m
 
-.PHONY: bench smoke gate gpu test numerics lint clean
+.PHONY: bench smoke gate gpu test test-all numerics lint clean
 
 bench: $(VENV)/installed  ## the benchmark, profile quick: tables in reports/latest/
 	$(RUN) pytest bench -v --profile quick
@@ -22,10 +22,13 @@ test: $(VENV)/installed-dev  ## linter, types and tests
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
-	$(RUN) pytest tests --durations=10
+	$(RUN) pytest tests -m "not long" --durations=10
+
+test-all: $(VENV)/installed-dev  ## all tests, those that take minutes too: the nightly workflow runs it
+	$(RUN) pytest tests --durations=20
 
 numerics: $(VENV)/installed-dev  ## the tests that compare numbers, with the instructions of a CPU without AVX-512
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(RUN) pytest tests -m numerics
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(RUN) pytest tests -m "numerics and not long"
 
 $(VENV)/installed: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -114,6 +114,18 @@ def test_the_command_line_names_the_card(tmp_path, capsys):
     assert "holds against " in (out := capsys.readouterr().out) and "(cuda (card A), same machine): " in out
 
 
+def test_a_section_that_is_asked_for_may_be_of_another_device(tmp_path, capsys):
+    """What a GPU's numbers differ by from a CPU's."""
+    saved, file = tmp_path / "run.json", tmp_path / "b.json"
+    promote(run(), "a CPU", file)
+    on_card("card A", [cell(psnr=20.0)]).save(saved)
+    assert main(["compare", str(saved), str(file)]) == 3
+    assert main(["compare", str(saved), str(file), "--section", "cpu"]) == 1
+    assert "regression" in (out := capsys.readouterr().out) and "(cpu, another machine): " in out
+    assert main(["compare", str(saved), str(file), "--section", "tpu"]) == 2
+    assert "unknown section 'tpu': choose from cpu" in capsys.readouterr().err
+
+
 def test_a_file_with_a_section_of_no_card_is_read(tmp_path):
     file = tmp_path / "b.json"
     promote(run(settings=run().settings | {"device": "cuda"}), "a run that named no card", file)

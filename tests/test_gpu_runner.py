@@ -75,7 +75,6 @@ def test_a_step_that_fails_or_does_not_exist_stops_no_other(run, tmp_path):
         gpu.Step("fails", python("print('so far'); raise SystemExit(3)"), 10),
         gpu.Step("absent", "no-such-command --here", 10),
         gpu.Step("forgets", python("pass"), 10, leaves="forgets/run.json"),
-        gpu.Step("later", "", 10, to_add="nobody wrote it"),
         gpu.Step("passes", python("import sys; print('done', file=sys.stderr)"), 10),
     )
     assert code == 1
@@ -83,7 +82,6 @@ def test_a_step_that_fails_or_does_not_exist_stops_no_other(run, tmp_path):
         "fails": "exit 3",
         "absent": "cannot start: No such file or directory: no-such-command",
         "forgets": "passed, but left no forgets/run.json",
-        "later": "to be added: nobody wrote it",
         "passes": "passed",
     }
     logs = tmp_path / "out" / "part1"
@@ -92,8 +90,13 @@ def test_a_step_that_fails_or_does_not_exist_stops_no_other(run, tmp_path):
 
 
 def test_all_passed(run):
-    later = gpu.Step("later", "", 10, to_add="nobody wrote it")
-    assert run(gpu.Step("passes", python("pass"), 10), later)[0] == 0
+    assert run(gpu.Step("passes", python("pass"), 10), gpu.Step("too", python("pass"), 10))[0] == 0
+
+
+def test_a_step_is_told_of_the_run_of_smoke(run, tmp_path):
+    made = "import pathlib; f = pathlib.Path(r'{results}'); f.mkdir(); (f / 'run-1.json').write_text('')"
+    look = "import pathlib, sys; sys.exit(not pathlib.Path(r'{run}').is_file())"
+    assert run(gpu.Step("smoke", python(made), 10), gpu.Step("compare", python(look), 10))[0] == 0
 
 
 def test_a_step_that_hangs_is_ended_with_its_children(run, tmp_path):

@@ -182,6 +182,10 @@ def _compare(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("run", type=Path, help="RUN.json")
     p.add_argument("baseline", type=Path, help="baselines/NAME.json")
     p.add_argument("--dedicated", action="store_true", help="times are from a machine that does nothing else")
+    p.add_argument(
+        "--section", default="", metavar="NAME",
+        help="section of the baseline, of another device too: what a GPU's numbers differ by from a CPU's, say",
+    )  # fmt: skip
     p.set_defaults(module="dipddpm.cli.compare")
 
 

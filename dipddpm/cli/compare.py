@@ -8,6 +8,7 @@ from dipddpm.measure.gate.baseline import NoBaseline, load, section_for, section
 from dipddpm.measure.gate.compare import compare
 from dipddpm.measure.gate.outcomes import NO_BASELINE
 from dipddpm.measure.record import Run
+from dipddpm.registry import choose
 
 EXIT_CODES = {NoBaseline: NO_BASELINE}
 
@@ -15,7 +16,10 @@ EXIT_CODES = {NoBaseline: NO_BASELINE}
 def run(args: argparse.Namespace) -> int:
     """``dipddpm compare``; the exit code is the outcome."""
     run, sections = Run.load(args.run), load(args.baseline)
-    section = section_for(run, sections, args.baseline)
-    found = compare(run, section, device=section_of(run), dedicated=args.dedicated)
+    if args.section:
+        section = sections[choose("section", args.section, sections)]
+    else:
+        section = section_for(run, sections, args.baseline)
+    found = compare(run, section, device=args.section or section_of(run), dedicated=args.dedicated)
     print("\n\n".join(part for part in (found.table(), found.summary(args.baseline.as_posix())) if part))
     return found.code

@@ -19,10 +19,12 @@ from dipddpm.sampling import Solver
 
 EVERY_ARCHITECTURE = ("skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
 # The solvers that win most often: what a run of minutes or hours on a CPU tries.
-FEW_START_SOLVERS: tuple[Solver, ...] = (("ddim", 1.0, 1), ("ddim", 1.0, 5), ("renoise", 0.7, 1))
+FEW_START_SOLVERS: tuple[Solver, ...] = (
+    ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("renoise", 0.5, 1), ("renoise", 0.7, 1),
+)  # fmt: skip
 FEW_NOISE_SOLVERS: tuple[Solver, ...] = (
     ("ddim", 0.85, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1),
-    ("renoise", 0.7, 1), ("renoise", 0.85, 1), ("daps", 0.0, 1),
+    ("renoise", 0.5, 1), ("renoise", 0.7, 1), ("renoise", 0.85, 1), ("daps", 0.0, 1),
 )  # fmt: skip
 PARTS = ("restoration", "generation", "training", "cost")
 
@@ -122,8 +124,8 @@ PROFILES: Mapping[str, Profile] = {
                 offered_controls=1,
                 solvers=FEW_START_SOLVERS,
                 noise_solvers=FEW_NOISE_SOLVERS,
-                strengths=(8.0,),
-                trials=6,
+                strengths=(2.0, 8.0),
+                trials=8,
             ),
             training=TrainingAxes(
                 updates=(10, 40),
@@ -145,7 +147,7 @@ PROFILES: Mapping[str, Profile] = {
                 offered_controls=1,
                 solvers=FEW_START_SOLVERS,
                 noise_solvers=FEW_NOISE_SOLVERS,
-                strengths=(8.0,),
+                strengths=(2.0, 8.0),
                 trials=8,
             ),
         ),
@@ -170,7 +172,7 @@ PROFILES: Mapping[str, Profile] = {
                 strengths=(1.0, 2.0, 4.0, 8.0, 16.0),
                 noise_solvers=(
                 *(("ddim", eta, travel) for eta in (0.0, 0.5, 0.85, 1.0) for travel in (1, 2, 4, 5, 10, 20)),
-                *(("renoise", eta, 1) for eta in (0.5, 0.7, 0.85)),
+                *(("renoise", eta, 1) for eta in (0.3, 0.5, 0.7, 0.85, 1.0)),
                 *(("daps", eta, travel) for eta in (0.0, 0.5, 1.0) for travel in (1, 2, 5)),
                 ("dpmpp_2m", 0.0, 1),
                 ),
