@@ -30,6 +30,7 @@ def ask(before, **environment):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the C library of Linux")
+@pytest.mark.long
 def test_memory_that_is_kept_takes_no_page_faults():
     as_it_is, described = ask("")
     assert described == "as the system has it"

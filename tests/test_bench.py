@@ -35,6 +35,7 @@ def latest(tmp_path):
     return Run.load(max((tmp_path / "results").glob("run-*.json")))
 
 
+@pytest.mark.long
 def test_a_run_is_killed_resumed_and_found_again(tmp_path):
     process, _ = bench(tmp_path, *SMALL, wait=False)
     deadline = time.monotonic() + 120
@@ -95,6 +96,7 @@ def test_options_are_in_the_help():
         assert re.search(rf"^\s+{option}", output.stdout, re.M), option
 
 
+@pytest.mark.long
 def test_native_pytest_benchmark_output_carries_our_metrics(tmp_path):
     file = tmp_path / "benchmark.json"
     output, process = bench(tmp_path, *SMALL[:-2], "-k", "pinv-at-1 or bench_dip_fit", "--benchmark-json", str(file))

@@ -65,6 +65,7 @@ def test_every_verb_has_a_module():
 # ---- Locales ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_report_in_a_locale_without_encoding(tmp_path):
     """Names of arms and settings are not ASCII, and neither is the report, whatever the locale says."""
     run = planted.experiment(+1.0, 0.0, treatments=1)

@@ -113,6 +113,7 @@ with processes("cpu") as (group, device):
 """
 
 
+@pytest.mark.long
 def test_all_processes_begin_with_the_network_of_the_first(tmp_path):
     (tmp_path / "begin.py").write_text(TWO_NETWORKS)
     done = torchrun(str(tmp_path / "begin.py"), str(tmp_path))

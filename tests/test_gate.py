@@ -266,6 +266,7 @@ def bench(tmp_path, cache, *options, path=None):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_a_worse_sampler_and_a_wrong_count_are_named(tmp_path):
     """One real run becomes the baseline; the next has a loss and an evaluation too many planted in its sampler."""
     made = bench(tmp_path, "cache")

@@ -56,6 +56,7 @@ def restoration(cache, denoiser):
     return make(Store(cache).measured, denoiser)
 
 
+@pytest.mark.long
 def test_every_cell_runs_and_counts_its_own_evaluations(restoration):
     for task in TINY.tasks:
         for arm, budget in restoration.cells(task):

@@ -35,6 +35,8 @@ from dipddpm.population import population_metrics
 from dipddpm.restore import Setting
 from dipddpm.session.experiments import Experiments
 
+pytestmark = pytest.mark.long
+
 KINDS = {
     "fit_observations", "tune", "run_arm", "make_prior", "initial_weights", "train_stretch", "time_updates",
     "check_network", "judge_restorations", "sample_population", "score_population", "score_floor", "dip_flops",

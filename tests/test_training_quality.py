@@ -199,6 +199,7 @@ def test_a_turn_that_was_disturbed_does_not_count_and_neither_does_the_first():
     assert in_turns({name: lambda name=name: work(name) for name in "ab"}, clock) == {"a": 1, "b": 2}
 
 
+@pytest.mark.long
 def test_restorations_are_judged_as_a_population(tmp_path):
     made, title = training_quality(tmp_path), "KID-embedded64@6-train"
     arms = arms_of(made)
@@ -253,6 +254,7 @@ def test_starts_with_the_network_of_a_checkpoint(tmp_path):
     assert denoisers[0].fingerprint != denoisers[1].fingerprint
 
 
+@pytest.mark.long
 def test_the_suite_reports_curves_as_tables_figure_and_csv(tmp_path):
     axes = ["images=2", "validation_images=2", "trials=1", "training.updates=2", "training.images=4"]
     chosen = "bench_training and (super_resolution-none-after or mean_colour)"

@@ -156,6 +156,7 @@ def test_every_task_is_learnt_but_the_one_that_shows_the_photograph(tmp_path):
 # ---- Known answer -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_it_learns_the_posterior_of_one_colour_in_noise(tmp_path):
     """y = c + sigma n, with c the same in all K pixels of a channel and anything beforehand: the posterior is
     N(mean of y, sigma^2 / K), but for a shrinkage towards the middle of the range by less than 2 %."""
