@@ -186,8 +186,18 @@ def _tree(source: str) -> ast.Module:
 
 @cache
 def _code(source: str) -> str:
-    """Hash of what a source does."""
-    return hashlib.sha256(ast.dump(_tree(source)).encode()).hexdigest()
+    """Hash of what a source does, the same for every version of Python."""
+    return hashlib.sha256(_written(_tree(source)).encode()).hexdigest()
+
+
+def _written(node: object) -> str:
+    """A syntax tree as text. Fields that hold nothing are left out: versions of Python add some, such as the
+    ``type_params`` of a function since 3.12, and ``ast.dump`` writes them or not by version."""
+    if isinstance(node, ast.AST):
+        fields = {name: getattr(node, name, None) for name in node._fields}
+        parts = [f"{name}={_written(value)}" for name, value in fields.items() if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(parts)})"
+    return f"[{', '.join(map(_written, node))}]" if isinstance(node, list) else repr(node)
 
 
 @cache
