@@ -37,8 +37,9 @@ class DipFit:
         last: (S, N, 3, H, W) in [-1, 1], the network's output for z without input noise.
         ema: (S, N, 3, H, W), running average of the outputs seen while fitting (with input noise).
         loss: (S, N), mean squared error of A f(z) against y.
-        seconds: wall-clock for the whole batch from the start to each duration. Building the networks is included;
-            taking snapshots and watching for a stop are not, nor, on another device than the CPU, drawing input noise.
+        seconds: wall-clock for the whole batch from the start to each duration. Building the networks and drawing the
+            input noise are included; taking snapshots and watching for a stop are not, nor is compiling kernels for a
+            GPU.
         parameters: number of weights per image.
         stopped: {rule: (mu, charged)}, the iterate that a stopping rule kept, (N, 3, H, W), and the iterations that it
             took to decide, (N,).
