@@ -15,7 +15,7 @@ from dipddpm.dip import (
     parameter_count,
 )
 from dipddpm.errors import InputError
-from dipddpm.fitting import DipFit, fit_dip, fitting_method, fitting_methods, plain
+from dipddpm.fitting import DipFit, fit_dip, fitting_method, fitting_methods, trajectory
 from dipddpm.fitting.plain import Plain
 from dipddpm.measure.content import describe_call
 from dipddpm.networks import build, network_of
@@ -123,7 +123,7 @@ def ulp_moved(name: str) -> DipFit:
         return nudge(networks), z
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "build", nudged_networks)
+        patch.setattr(trajectory, "build", nudged_networks)
         return fit(name, [0, 3], y=nudged(observe().y))
 
 
