@@ -1,4 +1,4 @@
-"""What all ways of fitting have in common: one trajectory, with snapshots, an average, a clock and rules that look on."""
+"""What all ways of fitting share: one trajectory, with snapshots, an average, a clock and rules that look on."""
 
 from __future__ import annotations
 
@@ -164,16 +164,30 @@ class Trajectory(FittingMethod):
         parameters = parameter_count(architecture, size, width)
         return DipFit(iterations, *outputs, tuple(seconds), parameters, stopped)
 
-    def noise_for(self, problem: Problem) -> Callable[[], Tensor | None]:
-        """Draws the noise of one iteration on z, sigma_p xi; nothing is drawn where sigma_p is 0."""
-        sigma_p = problem.architecture.input_noise if self.input_noise is None else self.input_noise
-        shape = problem.z.shape[1:]
+    def rate(self, problem: Problem) -> float:
+        """The learning rate."""
+        return self.lr or problem.architecture.lr
+
+    def noise_for(
+        self, problem: Problem, default: float | None = None, shape: Sequence[int] = ()
+    ) -> Callable[[], Tensor | None]:
+        """Draws the noise of one iteration, sigma_p xi; nothing is drawn where sigma_p is 0.
+
+        Args:
+            default: sigma_p unless the method was given one; that of the architecture where this is None too.
+            shape: of xi, for each image; that of z by default.
+        """
+        default = problem.architecture.input_noise if default is None else default
+        sigma_p = default if self.input_noise is None else self.input_noise
+        shape = shape or problem.z.shape[1:]
         return lambda: problem.rng.randn(*shape).mul_(sigma_p) if sigma_p else None
 
-    def with_loss(self, problem: Problem, loss: Callable[[Tensor], Tensor]) -> Steps:
-        """The steps of the original loop on another loss, (N, 3, H, W) to (N,)."""
-        lr = self.lr or problem.architecture.lr
-        iteration, noise = Iteration(problem.network, problem.z, loss, lr, self.precision), self.noise_for(problem)
+    def with_loss(
+        self, problem: Problem, loss: Callable[[Tensor], Tensor], adjust: Callable[[], None] | None = None
+    ) -> Steps:
+        """The steps of the original loop on another loss, (N, 3, H, W) to (N,), with its gradients adjusted."""
+        network, z, rate = problem.network, problem.z, self.rate(problem)
+        iteration, noise = Iteration(network, z, loss, rate, self.precision, adjust=adjust), self.noise_for(problem)
         return Steps(lambda: iteration(noise()), lambda: iteration.image(problem.z), iteration)
 
 
