@@ -3,7 +3,8 @@
 theta* = argmin || A f_theta(z + xi) - y ||^2, xi ~ N(0, sigma_p^2 I)   (Ulyanov et al. 2018, arXiv 1711.10925, eq. 2)
 
 A whole batch of images is fitted at once, and one trajectory serves every duration by snapshots on the way. A fitting
-method is a file here with a subclass of :class:`FittingMethod`; today's is ``plain``, the loop of the original.
+method is a file here with a subclass of :class:`FittingMethod`; ``plain`` is the loop of the original. The others are
+published ways to a better image or a cheaper one; most are a few lines on top of ``trajectory``, which has the loop.
 """
 
 from __future__ import annotations
@@ -84,6 +85,11 @@ class FittingMethod(Comparable, ABC):
 
     name: ClassVar[str]
     source: ClassVar[str]
+
+    @property
+    def passes(self) -> float:
+        """What an iteration costs, in passes forward and backward through the network; a pass forward alone is 1/3."""
+        return 1.0
 
     @abstractmethod
     def fit(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class Iteration:
         network: f, for a batch of images. z: its input (N, ...).
         loss: (N, 3, H, W) to (N,), whose sum over images is differentiated.
         lr: learning rate.
+        trained: parameters, or groups of them with a learning rate each; those of the network by default.
+        adjust: called between the gradients and the step that Adam makes of them.
         precision: of products, as :data:`dipddpm.device.PRECISIONS` has them; that of the device by default. In "bf16"
             the layers hand on bfloat16, and weights, sums and the image stay float32.
         graph: capture one on CUDA.
@@ -39,18 +42,21 @@ class Iteration:
         lr: float,
         precision: str = "",
         graph: bool = True,
+        trained: Iterable[nn.Parameter] | Iterable[dict[str, Any]] | None = None,
+        adjust: Callable[[], None] | None = None,
     ):
-        self.network, self.z, self.loss = network, z, loss
+        self.network, self.z, self.loss, self.adjust = network, z, loss, adjust
         self.precision = chosen_precision(precision, z.device)
         self.shown, self.done = z.clone(), 0
-        self._optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=True, capturable=z.is_cuda)
+        trained = network.parameters() if trained is None else trained
+        self._optimizer = torch.optim.Adam(trained, lr=lr, fused=True, capturable=z.is_cuda)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._graph_at = EAGER if graph and z.is_cuda else -1
         self._stream = torch.cuda.Stream() if z.is_cuda else None
         self._output = z
 
     def __call__(self, noise: Tensor | None) -> Tensor:
-        """One iteration with this noise on z; f(z + xi) before the update, (N, 3, H, W), without its gradient."""
+        """One iteration with this noise on z; f(z + xi) before the update, without its gradient."""
         if noise is not None:
             torch.add(self.z, noise, out=self.shown)
         if self.done == self._graph_at:
@@ -85,6 +91,8 @@ class Iteration:
             output = self._forward(self.shown)
             self._optimizer.zero_grad(set_to_none=True)
             self.loss(output).sum().backward()
+            if self.adjust:
+                self.adjust()
             self._optimizer.step()
         return output.detach()
 
