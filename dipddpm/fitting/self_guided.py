@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class SelfGuided(Trajectory):
         n, shape = len(guided.z), (self.noises, *guided.z.shape[1:])
         largest = problem.observation.pinv.abs().amax((1, 2, 3)).view(n, 1, 1, 1, 1)
         sigma = self.noise * largest if self.input_noise is None else torch.full_like(largest, self.input_noise)
-        trained = [
+        trained: list[dict[str, Any]] = [
             {"params": list(problem.network.parameters())},
             {"params": [guided.z], "lr": self.lr_z},
         ]
