@@ -92,7 +92,7 @@ def time_convolution(shape, precision, way, images, device):
 
 
 def plain_loop(device, iterations):
-    """The loop of the original code for one image, as in ``bench_peers``; float32."""
+    """The loop of the original code for one image, without its average of the outputs."""
     network = SkipNet().to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=network.lr)
     z, y = 0.1 * torch.rand(1, *network.z_shape(), device=device), torch.rand(1, 3, 32, 32, device=device)
@@ -103,7 +103,7 @@ def plain_loop(device, iterations):
 
 
 def time_fit(architecture, way, precision, graph, images, device):
-    """An iteration of fitting many images in turns with the plain loop on one; and what came of 150 iterations."""
+    """An iteration of fitting many images in turns with the plain loop on one."""
     x_0 = stages.images(images, 32)
     observation = Inpaint().observe(x_0, ImageRng(range(images))).to(device)
     rng = ImageRng(range(images), device)

@@ -98,7 +98,10 @@ class Draw:
 
 
 class _Watch(TorchDispatchMode):
-    """Notes what random numbers fill: ``filled[data_ptr]`` = (the tensor, what it was filled with, how)."""
+    """Notes what random numbers fill: ``filled[data_ptr]`` = (the tensor, what it was filled with, how).
+
+    The tensor is held so that no other gets its place in memory.
+    """
 
     def __init__(self) -> None:
         super().__init__()

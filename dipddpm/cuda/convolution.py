@@ -23,7 +23,7 @@ TO_INPUT = {"BP": 128, "BO": 32, "BI": 64, "num_warps": 8, "num_stages": 3}
 TO_WEIGHT = {"BP": 64, "BO": 64, "BI": 64, "num_warps": 8, "num_stages": 3}
 LEAST = 16  # channels of a tile
 SIZES = ["H", "W", "HO", "WO", "P", "first_i"]
-"""Arguments that no kernel is compiled anew for: a kernel takes a second or two, and a network has many sizes."""
+"""Arguments that no kernel is compiled anew for: a kernel takes half a second or more, and a network has many sizes."""
 
 
 def stacked_conv2d(
@@ -70,13 +70,11 @@ class _StackedConv2d(torch.autograd.Function):
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             to_x = torch.empty_like(x)
-
             for first, tiles, width in _parts(c_in, TO_INPUT["BI"]):
                 grid = triton.cdiv(h * w, TO_INPUT["BP"]), tiles, n
                 _to_input[grid](grad, weight, to_x, first, *ctx.sizes, **ctx.fixed, **TO_INPUT | {"BI": width})
         if ctx.needs_input_grad[1]:
             to_weight = torch.empty_like(weight)  # in the memory order of the weights
-
             for first, tiles, width in _parts(c_in, TO_WEIGHT["BI"]):
                 grid = taps * tiles, triton.cdiv(c_out, TO_WEIGHT["BO"]), n
                 _to_weight[grid](x, grad, to_weight, first, *ctx.sizes, **ctx.fixed, **TO_WEIGHT | {"BI": width})

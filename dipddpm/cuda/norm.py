@@ -67,16 +67,23 @@ def _tile(pixels: int) -> dict[str, int]:
     return {"ROWS": rows, "WIDTH": width, "num_warps": min(16, max(4, rows * width // 1024))}
 
 
-@triton.jit(do_not_specialize=["rows"])
-def _forward(
-    x, weight, bias, y, mean, over_deviation, rows, pixels, eps,
-    HAS_WEIGHT: tl.constexpr, HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+@triton.jit
+def _tile_of(rows, pixels, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    """Channels of this program and which of them exist; where their pixels lie and which of these exist."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, WIDTH)
     there = row < rows
     inside = there[:, None] & (column < pixels)[None, :]
     at = row.to(tl.int64)[:, None] * pixels + column[None, :]
+    return row, there, at, inside
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _forward(
+    x, weight, bias, y, mean, over_deviation, rows, pixels, eps,
+    HAS_WEIGHT: tl.constexpr, HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    row, there, at, inside = _tile_of(rows, pixels, ROWS, WIDTH)
     values = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     middle = tl.sum(values, 1) / pixels
     centred = tl.where(inside, values - middle[:, None], 0.0)
@@ -96,11 +103,7 @@ def _backward(
     x, weight, dy, dx, dweight, dbias, mean, over_deviation, rows, pixels,
     HAS_WEIGHT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    column = tl.arange(0, WIDTH)
-    there = row < rows
-    inside = there[:, None] & (column < pixels)[None, :]
-    at = row.to(tl.int64)[:, None] * pixels + column[None, :]
+    row, there, at, inside = _tile_of(rows, pixels, ROWS, WIDTH)
     values = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     grad = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
     middle = tl.load(mean + row, mask=there, other=0.0)

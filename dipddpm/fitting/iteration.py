@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -77,17 +76,17 @@ class Iteration:
 
     def image(self, z: Tensor) -> Tensor:
         """f(z)."""
-        with torch.no_grad(), self._multiplying():
+        with torch.no_grad(), products(self.precision):
             return self._forward(z)
 
     def compile_kernels(self) -> None:
         """Run forward and backward once, to no effect: kernels are compiled at their first use in a process."""
-        with self._multiplying():
+        with products(self.precision):
             self.loss(self._forward(self.z)).sum().backward()
         self._optimizer.zero_grad(set_to_none=True)
 
     def _update(self) -> Tensor:
-        with self._multiplying():
+        with products(self.precision):
             output = self._forward(self.shown)
             self._optimizer.zero_grad(set_to_none=True)
             self.loss(output).sum().backward()
@@ -118,9 +117,3 @@ class Iteration:
             self._graph_at = -1
             return
         self._graph = graph
-
-    @contextlib.contextmanager
-    def _multiplying(self) -> Iterator[None]:
-        """TF32 on or off, for the gradients too."""
-        with products(self.precision) if self.z.is_cuda else contextlib.nullcontext():
-            yield
