@@ -376,7 +376,7 @@ def test_random_projector_trains_z_and_the_norms_and_no_convolution(kind, width)
 
 def test_random_projector_names_a_network_without_norms():
     with pytest.raises(InputError, match=r"'random_projector' trains the affine of norms.*'one_layer' has none.*plain"):
-        RandomProjector().begin(problem())
+        fit("random_projector", OneLayer)
 
 
 # sure

@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -27,6 +27,9 @@ from dipddpm.registry import Comparable, choose, discover
 from dipddpm.rng import ImageRng
 from dipddpm.stopping import StoppingRule
 from dipddpm.tasks import Observation
+
+if TYPE_CHECKING:  # a method may use a denoiser; the others do not depend on any
+    from dipddpm.denoisers import Denoiser
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,27 @@ class FittingMethod(Comparable, ABC):
 
     name: ClassVar[str]
     source: ClassVar[str]
+    learned: ClassVar[bool] = False
+    """Whether it begins with what was learned from training images, so that it is no prior-free method."""
 
     @property
     def passes(self) -> float:
         """What an iteration costs, in passes forward and backward through the network; a pass forward alone is 1/3."""
         return 1.0
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds that were spent once, before any image could be fitted; 0 where nothing was learned."""
+        return 0.0
+
+    def with_denoiser(self, denoiser: Denoiser) -> FittingMethod:
+        """This method with the denoiser of the experiment, where it makes use of one."""
+        return self
+
+    def refuses(self, architecture: type[DeepImagePrior], observation: Observation, width: int | None) -> str:
+        """Why it cannot fit such networks to such an observation, as the end of a sentence that begins with its name;
+        "" where it can."""
+        return ""
 
     @abstractmethod
     def fit(
@@ -161,8 +180,9 @@ def fit_dip(
         clock: seconds. One that synchronises the device makes ``seconds`` true on a GPU. The seconds of slices add up.
 
     Raises:
-        InputError: no duration or a negative one; another number of generators than of images; networks that do not
-            return an image of ``size`` pixels; a single image does not fit into memory.
+        InputError: no duration or a negative one; another number of generators than of images; a method that refuses
+            the networks or the observation; networks that do not return an image of ``size`` pixels; a single image
+            does not fit into memory.
     """
     durations = tuple(sorted(set(iterations)))
     if not durations or durations[0] < 0:
@@ -170,6 +190,8 @@ def fit_dip(
     if len(rng) != len(observation.y):
         raise InputError(f"{len(rng)} generators for {len(observation.y)} images")
     method = method or fitting_method("plain")
+    if why := method.refuses(architecture, observation, width):
+        raise InputError(f"fitting method {method.name!r} {why}")
 
     def fit(images: slice) -> DipFit:
         watching = [

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dipddpm.errors import InputError
+from dipddpm.dip import DeepImagePrior
 from dipddpm.fitting.iteration import Iteration
 from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
 from dipddpm.fitting.tv import total_variation
 from dipddpm.stacking import StackedBatchNorm2d, StackedGroupNorm
+from dipddpm.tasks import Observation
 
 
 @dataclass(eq=False)
@@ -33,15 +34,20 @@ class RandomProjector(Trajectory):
     lr: float | None = 0.1
     weight: float = 0.45
 
+    def refuses(self, architecture: type[DeepImagePrior], observation: Observation, width: int | None) -> str:
+        with torch.device("meta"):
+            layers = architecture(size=observation.pinv.shape[-1], width=width).modules()
+        if any(isinstance(layer, nn.BatchNorm2d | nn.GroupNorm) and layer.affine for layer in layers):
+            return ""
+        return (
+            f"trains the affine of norms, of which DIP architecture {architecture.name!r} has none: build it with "
+            "norms, or fit with 'plain'"
+        )
+
     def begin(self, problem: Problem) -> Steps:
         network = problem.network.requires_grad_(False)
         norms = [layer for layer in network.modules() if isinstance(layer, StackedBatchNorm2d | StackedGroupNorm)]
         affine = [parameter for norm in norms for parameter in norm.parameters()]
-        if not affine:
-            raise InputError(
-                f"fitting method {self.name!r} trains the affine of norms, of which DIP architecture "
-                f"{problem.architecture.name!r} has none: build it with norms, or fit with 'plain'"
-            )
         for parameter in affine:
             parameter.requires_grad_(True)
         projector = TrainedInput(network, problem.z)

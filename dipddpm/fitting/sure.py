@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dipddpm.errors import InputError
+from dipddpm.dip import DeepImagePrior
 from dipddpm.fitting.image_input import OnImages
 from dipddpm.fitting.iteration import Iteration
 from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
+from dipddpm.tasks import Observation
 from dipddpm.tasks.denoise import Identity
 
 
@@ -39,19 +40,21 @@ class Sure(Trajectory):
     def passes(self) -> float:
         return 2.0
 
-    def begin(self, problem: Problem) -> Steps:
-        y, sigma = problem.observation.y, problem.observation.sigma
-        operator = problem.observation.operator
-        if not sigma or not isinstance(operator, Identity):
-            raise InputError(
-                f"fitting method {self.name!r} needs y = x_0 + noise of a known sigma; here A is "
-                f"{type(operator).__name__} and sigma {sigma:g}: choose a denoising task, or fit with 'plain'"
+    def refuses(self, architecture: type[DeepImagePrior], observation: Observation, width: int | None) -> str:
+        if not observation.sigma or not isinstance(observation.operator, Identity):
+            return (
+                f"needs y = x_0 + noise of a known sigma; here A is {type(observation.operator).__name__} and sigma "
+                f"{observation.sigma:g}: choose a denoising task, or fit with 'plain'"
             )
         if self.precision != "fp32":
-            raise InputError(
-                f"fitting method {self.name!r} takes small differences of outputs, which {self.precision or 'default'} "
-                "products would drown: use precision fp32"
+            return (
+                f"takes small differences of outputs, which {self.precision or 'default'} products would drown: use "
+                "precision fp32"
             )
+        return ""
+
+    def begin(self, problem: Problem) -> Steps:
+        y, sigma = problem.observation.y, problem.observation.sigma
         e, direction = self.probe * sigma, torch.zeros_like(y)
 
         def loss(outputs: Tensor) -> Tensor:
