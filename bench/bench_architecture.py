@@ -1,9 +1,10 @@
-"""Which DIP architecture should it be, and does it matter beyond its number of parameters?"""
+"""Which DIP architecture should it be, how wide, and does it matter beyond its number of parameters?"""
 
 
 def asks(arm, axes):
-    """Every further architecture, at its published size and at the size of the first (``name:matched``)."""
-    return arm.prior.role == "treatment" and arm.architecture != axes.architectures[0] and arm.entry is None
+    """Every architecture and width but the first, and those of the size of the first (``name:matched``)."""
+    started = arm.prior.role == "treatment" and arm.entry is None
+    return started and arm.recipe.is_published and arm.architecture != axes.architectures[0]
 
 
 def points_of_cell(experiments):

@@ -1,7 +1,7 @@
 """What does fitting a Deep Image Prior cost, in seconds, throughput and memory, by architecture and task?"""
 
 from dipddpm.dip import architecture_class
-from dipddpm.experiments.stages import dip_flops
+from dipddpm.experiments.recipes import dip_flops
 from dipddpm.session.records import dip_fit_record
 
 

@@ -3,7 +3,8 @@
 
 def asks(arm, axes):
     """The first architecture over every duration, stopping rule and output."""
-    return arm.prior.role == "treatment" and arm.architecture == axes.architectures[0] and arm.entry is None
+    started = arm.prior.role == "treatment" and arm.entry is None
+    return started and arm.recipe.is_published and arm.architecture == axes.architectures[0]
 
 
 def points_of_cell(experiments):

@@ -16,6 +16,7 @@ from dipddpm.device import products
 from dipddpm.dip import architecture_class
 from dipddpm.dip.skip import SkipNet
 from dipddpm.experiments import stages
+from dipddpm.experiments.recipes import dip_flops
 from dipddpm.fitting import fit_dip, iteration
 from dipddpm.fitting.plain import Plain, misfit
 from dipddpm.measure.instruments.paired_timing import median_ratio, paired
@@ -121,7 +122,7 @@ def time_fit(architecture, way, precision, graph, images, device):
             work()
         ratios, _ = paired(lambda: plain_loop(device, 10), work, pairs=PAIRS, seconds=0.05)
         seconds = repeated(work, 0.1, warmup=0)
-        count = 3 * images * stages.dip_flops(architecture, 32)["flops"]
+        count = 3 * images * dip_flops(architecture, 32)["flops"]
         limit = product_rate(str(device), PRECISIONS[precision])
     return {
         "ratios": [ratio * images / 10 for ratio in ratios], "seconds": seconds, "flops": count, "limit": limit

@@ -18,7 +18,7 @@ from dipddpm.dip import (
     width_for,
 )
 from dipddpm.errors import InputError
-from dipddpm.experiments.stages import dip_flops
+from dipddpm.experiments.recipes import dip_flops
 from dipddpm.rng import ImageRng
 
 SIZE = 16  # smallest that every architecture is built for

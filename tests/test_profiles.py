@@ -26,7 +26,8 @@ def test_a_profile_names_only_what_exists_and_covers_every_prior(name):
         honest = tasks()[task].leak == "none"
         assert {arm.prior.name for arm in listed} == (set(priors()) if honest else {"noise", "dip"})
         assert len({arm.label for arm in listed}) == len(listed)
-        assert {arm.architecture for arm in listed if arm.prior.name == "dip"} == set(p.architectures_for(task))
+        assert {arm.recipe for arm in listed if arm.prior.name == "dip"} == set(p.recipes_for(task))
+        assert {r.architecture for r in p.recipes_for(task)} >= set(p.architectures_for(task))
     for a in p.architectures:
         architecture_class(a)
 
@@ -49,7 +50,7 @@ def test_every_arm_runs_the_shared_budgets_and_tunes_with_the_same_number_of_tri
 def test_the_questions_share_out_every_arm_and_no_arm_is_asked_about_twice(name):
     p, folder = profile(name).restoration, Path(__file__).parent.parent / "bench"
     asked = [suite["asks"] for suite in map(runpy.run_path, map(str, folder.glob("bench_*.py"))) if "asks" in suite]
-    assert len(asked) == 4
+    assert len(asked) == 5
     for task in p.tasks:
         assert all(sum(asks(arm, p) for asks in asked) == 1 for arm in arms(p, task))
 
@@ -76,14 +77,14 @@ def test_what_is_chosen_by_its_validation_score_is_looked_at_itself():
 
 def test_every_honest_use_of_a_fit_is_a_treatment():
     roles = {arm.label: arm.role for arm in arms(profile("quick").restoration, "inpaint")}
-    assert {roles[f"dip skip {use}"] for use in ("50", "150", "150 ema", "es-wmv")} == {"treatment"}
-    assert roles["dip skip 150 raw"] == roles["untrained skip"] == roles["shuffled skip 150"] == "ablation"
-    assert roles["dip skip oracle"] == "bound"
+    assert {roles[f"dip skip:32 {use}"] for use in ("100", "300", "300 ema", "es-wmv", "tv 300")} == {"treatment"}
+    assert roles["dip skip:32 300 raw"] == roles["untrained skip:32"] == roles["shuffled skip:32 300"] == "ablation"
+    assert roles["dip skip:32 oracle"] == "bound"
 
 
 def test_only_the_oracles_leak():
     leaking = {arm.label for arm in arms(profile("quick").restoration, "inpaint") if arm.leak != "none"}
-    assert leaking == {"oracle", "dip skip oracle"}
+    assert leaking == {"oracle", "dip skip:32 oracle"}
     assert all(arm.role == "bound" for arm in arms(profile("quick").restoration, "inpaint") if arm.leak != "none")
 
 
@@ -159,9 +160,11 @@ def value_of(p, option):
 @pytest.mark.parametrize("option", all_axes())
 def test_every_axis_can_be_overridden_and_says_what_it_means(option):
     quick = profile("quick")
-    value = "inpaint" if option == "task" else "resnet" if "architecture" in option else "7"
+    value = {"task": "inpaint", "dip.varied": "resnet", "dip.fitting": "red"}.get(
+        option, "resnet" if "architecture" in option else "7"
+    )
     old, new = value_of(quick, option), value_of(quick.override([f"{option}={value}"]), option)
-    kind = type(old[0]) if isinstance(old, tuple) else type(old)
+    kind = type(old) if not isinstance(old, tuple) else type(old[0]) if old else all_axes()[option].kind
     assert new == ((kind(value),) if isinstance(old, tuple) else kind(value)) != old
     assert all_axes()[option].meaning
 
@@ -171,9 +174,9 @@ def test_what_only_adds_cells_does_not_decide_the_others(option):
     """Runs compare if they differ in such an axis alone; not in the architecture and duration that all is tuned on."""
     quick = profile("quick")
     if option == "dip.architecture":
-        other = quick.override([f"{option}=skip,resnet"])
+        other = quick.override([f"{option}=skip:32,resnet"])
     elif option == "dip.iterations":
-        other = quick.override([f"{option}=7,150"])
+        other = quick.override([f"{option}=7,300"])
     else:
         other = quick.override([f"{option}={'inpaint' if option == 'task' else 'resnet' if 'arch' in option else '7'}"])
     assert (other.decides() == quick.decides()) == all_axes()[option].adds_cells

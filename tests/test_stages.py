@@ -9,7 +9,8 @@ from dipddpm import dip
 from dipddpm.cli import main
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
-from dipddpm.experiments.stages import dip_fit, dip_flops, stage, stage_names
+from dipddpm.experiments.recipes import dip_flops
+from dipddpm.experiments.stages import dip_fit, stage, stage_names
 from dipddpm.measure.instruments.flops import flops, flops_by_operator
 from dipddpm.measure.instruments.operators import operators
 from dipddpm.measure.instruments.roofline import convolution_rate, peak_rate, product_rate

@@ -26,7 +26,7 @@ from dipddpm.dip.deep_decoder import DeepDecoder
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.population_cells import score_floor, score_population
 from dipddpm.experiments.profiles import profile
-from dipddpm.experiments.stages import dip_flops
+from dipddpm.experiments.recipes import dip_flops
 from dipddpm.injection import injection
 from dipddpm.measure import content
 from dipddpm.measure.content import describe_call, digest, modules_of_call

@@ -214,7 +214,7 @@ def test_a_sentence_carries_effect_interval_p_n_setting_cost_and_rivals():
         " dB [+",
         ": won. So many photographs show an effect of 0.",
         " in 80 % of runs.",
-        "One DIP iteration costs 1.00 NFE",
+        "One iteration of the DIP costs 1.00 NFE",
     ):
         assert part in text
     assert sentence(None, made).startswith("**No verdict**")

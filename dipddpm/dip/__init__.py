@@ -21,7 +21,7 @@ from dipddpm.errors import InputError
 from dipddpm.registry import choose, discover
 from dipddpm.rng import ImageRng
 
-MATCHED = ":matched"
+MATCHED = "matched"
 # pixels of a side up to which a CPU doubles an image faster by matrix products, whose work grows with the cube
 PRODUCTS_TO = 32
 
@@ -103,22 +103,32 @@ def architectures() -> Mapping[str, type[DeepImagePrior]]:
 
 
 def architecture_class(name: str) -> type[DeepImagePrior]:
-    """The architecture of that name, or of ``name:matched`` (see :func:`width_for`): its class, since every fit builds
-    networks of its own.
+    """The architecture of that name, or of ``name:32`` and ``name:matched`` (see :func:`width_for`): its class, since
+    every fit builds networks of its own.
 
     Raises:
-        InputError: there is none; the message lists all.
+        InputError: there is none; the message lists all. What follows the colon is no width.
     """
-    return architectures()[choose("DIP architecture", name.removesuffix(MATCHED), architectures())]
+    plain, colon, width = name.partition(":")
+    kind = architectures()[choose("DIP architecture", plain, architectures())]
+    if colon and width != MATCHED and not (width.isdecimal() and int(width) > 0):
+        raise InputError(
+            f"DIP architecture {name!r}: after the colon stands a number of channels from 1, as in {plain}:32, or "
+            f"{plain}:{MATCHED}"
+        )
+    return kind
 
 
 @cache
 def width_for(name: str, size: int, reference: str) -> int | None:
-    """The width to build an architecture with: None, its published one, for a plain name; for ``name:matched`` the one
-    that gives it as many parameters as the architecture ``reference`` has, so that kind and size are told apart."""
-    if not name.endswith(MATCHED):
-        return None
-    return matched_width(architecture_class(name), size, parameter_count(architecture_class(reference), size))
+    """The width to build an architecture with: None, its published one, for a plain name; the number in ``name:32``;
+    for ``name:matched`` the one that gives it as many parameters as the architecture ``reference`` has (a name of the
+    first two kinds), so that kind and size are told apart."""
+    width = name.partition(":")[2]
+    if width != MATCHED:
+        return int(width) if width else None
+    parameters = parameter_count(architecture_class(reference), size, width_for(reference, size, reference))
+    return matched_width(architecture_class(name), size, parameters)
 
 
 def parameter_count(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dipddpm.experiments.axes import axis
+from dipddpm.experiments.recipes import Recipe, as_recipe, at_equal_cost
 from dipddpm.experiments.tuning import NOISE_SOLVERS, START_SOLVERS
 from dipddpm.injection import Injection, injection, injections
 from dipddpm.injection.start import Start
@@ -27,6 +28,7 @@ class RestorationAxes:
     Attributes (besides the axes, which say themselves what they mean):
         few_architectures: DIP architectures on all tasks but the first; leaking_architectures: those on a task that
             leaks the photograph and enters no comparison. Empty: the same everywhere.
+        few_ways: ways of fitting on all tasks but the first; None: the same everywhere.
         solvers: what a start may run with; noise_solvers: the same for the start from noise.
         tune_each: tune every architecture by itself; else the settings of the first one serve all.
         ablate_each: run the ablations on every architecture, and not on the first alone.
@@ -37,12 +39,16 @@ class RestorationAxes:
     tasks: tuple[str, ...] = axis("task", "degradations; the ablations run on the first", adds_cells=True)
     architectures: tuple[str, ...] = axis(
         "dip.architecture",
-        "DIP architectures; NAME:matched has as many parameters as the first one has",
+        "DIP architectures; NAME:32 is 32 channels wide, NAME:matched has as many parameters as the first one has",
         adds_cells=True,
         clears=("few_architectures", "leaking_architectures"),
     )
     iterations: tuple[int, ...] = axis(
-        "dip.iterations", "DIP training durations besides 0", adds_cells=True, least=0, ascending=True
+        "dip.iterations",
+        "DIP training durations besides 0, of the first architecture; the others are fitted at equal cost",
+        adds_cells=True,
+        least=0,
+        ascending=True,
     )
     budgets: tuple[int, ...] = axis(
         "nfe", "network evaluations of every arm, each an independent run", adds_cells=True, ascending=True
@@ -60,6 +66,21 @@ class RestorationAxes:
         "dip.long", "further durations, of the first architecture on the first task", (), adds_cells=True, least=0,
         ascending=True,
     )  # fmt: skip
+    ways: tuple[str, ...] = axis(
+        "dip.fitting", "ways of fitting a DIP besides plain, on the varied architectures", (), adds_cells=True,
+        kind=str, clears=("few_ways",),
+    )  # fmt: skip
+    widths: tuple[int, ...] = axis(
+        "dip.width", "channels of a DIP besides the published ones, on the varied architectures", (), adds_cells=True
+    )
+    rates: tuple[float, ...] = axis(
+        "dip.lr", "learning rates of a DIP; validation images choose one, a row beside that of the published rate", (),
+        adds_cells=True, kind=float,
+    )  # fmt: skip
+    varied: tuple[str, ...] = axis(
+        "dip.varied", "DIP architectures that ways, widths and learning rates are varied on (default: the first)", (),
+        adds_cells=True, kind=str,
+    )  # fmt: skip
     judges: tuple[str, ...] = axis(
         "judge", "metrics that settings are chosen by, each for itself", ("psnr", "st_lpips")
     )
@@ -69,6 +90,7 @@ class RestorationAxes:
     grid_t0s: tuple[int, ...] = axis("grid.t0", "of the t0 by K grid", (2, 5, 25, 75, 200, 400), adds_cells=True)
     grid_budgets: tuple[int, ...] = axis("grid.nfe", "of the t0 by K grid", (1, 5, 20), adds_cells=True)
     few_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
+    few_ways: tuple[str, ...] | None = axis("", default=None, adds_cells=True)
     leaking_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
     solvers: tuple[Solver, ...] = START_SOLVERS
     noise_solvers: tuple[Solver, ...] = NOISE_SOLVERS
@@ -83,10 +105,28 @@ class RestorationAxes:
             return self.leaking_architectures
         return self.few_architectures or self.architectures
 
-    def iterations_for(self, task: str, architecture: str) -> tuple[int, ...]:
-        """DIP training durations of an architecture on a task."""
-        longer = self.long_iterations if (task, architecture) == (self.tasks[0], self.architectures[0]) else ()
-        return tuple(sorted({*self.iterations, *longer}))
+    def recipes_for(self, task: str) -> list[Recipe]:
+        """How DIPs are made on a task: every architecture as published, and one thing at a time changed of the varied
+        ones: width, way of fitting, learning rate. Ways that refuse a network or the task are there too."""
+        published = [Recipe(name) for name in self.architectures_for(task)]
+        if tasks()[task].leak != "none":
+            return published
+        first = task == self.tasks[0] or self.few_ways is None
+        made = list(published)
+        for name in self.varied or self.architectures[:1]:
+            made += [Recipe(f"{name.partition(':')[0]}:{width}") for width in self.widths]
+            made += [Recipe(name, way) for way in (self.ways if first else self.few_ways or ())]
+            made += [Recipe(name, rates=self.rates)] * bool(self.rates)
+        return list(dict.fromkeys(made))
+
+    def durations(self, recipe: Recipe) -> tuple[int, ...]:
+        """DIP training durations of a recipe, as dear as those of the first architecture."""
+        return at_equal_cost(self.iterations, recipe, self.architectures[0])
+
+    def iterations_for(self, task: str, recipe: Recipe) -> tuple[int, ...]:
+        """DIP training durations of a recipe on a task."""
+        first = task == self.tasks[0] and recipe == Recipe(self.architectures[0])
+        return tuple(sorted({*self.durations(recipe), *(self.long_iterations if first else ())}))
 
     def decides(self) -> dict[str, object]:
         """What of the axes that add cells decides results all the same: the architecture and the duration that the
@@ -105,7 +145,7 @@ class Arm:
 
     Attributes:
         prior: where mu comes from.
-        architecture: name of the DIP architecture; "" for a prior without one.
+        recipe: how the DIP is made; None for a prior without one.
         iterations: DIP training duration, or the longest that a stopping rule may take.
         stopping: the rule that picks the iterate; None for a fixed duration.
         output: "last" or "ema" (a fixed duration only).
@@ -113,7 +153,7 @@ class Arm:
     """
 
     prior: Prior
-    architecture: str = ""
+    recipe: Recipe | None = None
     iterations: int = 0
     stopping: type[StoppingRule] | None = None
     output: Literal["last", "ema"] = "last"
@@ -123,20 +163,20 @@ class Arm:
     def named(
         cls,
         prior_name: str,
-        architecture: str = "",
+        recipe: Recipe | str = "",
         iterations: int = 0,
         stopping: str = "",
         output: Literal["last", "ema"] = "last",
         entry: str = "",
     ) -> Arm:
-        """The arm of these names: ``Arm.named("dip", "skip", 150)``.
+        """The arm of these names: ``Arm.named("dip", "skip", 150)``; an architecture stands for its plain fit.
 
         Raises:
             InputError: there is no prior, stopping rule or injection of that name.
         """
         rule = stopping_rule_class(stopping) if stopping else None
         enters = injection(entry) if entry else None
-        return cls(prior(prior_name), architecture, iterations, rule, output, enters)
+        return cls(prior(prior_name), as_recipe(recipe) if recipe else None, iterations, rule, output, enters)
 
     @property
     def label(self) -> str:
@@ -144,7 +184,17 @@ class Arm:
         output = "" if self.output == "last" else self.output
         entry = self.entry.name if self.entry else ""
         duration = self.stopping.name if self.stopping else self.iterations
-        return " ".join(str(p) for p in (self.prior.name, self.architecture, duration, output, entry) if p)
+        return " ".join(str(p) for p in (self.prior.name, self.family, duration, output, entry) if p)
+
+    @property
+    def architecture(self) -> str:
+        """Name of the DIP architecture; "" for a prior without one."""
+        return self.recipe.architecture if self.recipe else ""
+
+    @property
+    def family(self) -> str:
+        """Arms of one family share their DIP fit."""
+        return self.recipe.label if self.recipe else ""
 
     @property
     def rule(self) -> str:
@@ -180,29 +230,34 @@ def arms(axes: RestorationAxes, task: str) -> list[Arm]:
 
     A task that leaks the photograph enters no comparison; it has what people publish on it, noise and DIP starts.
     """
-    architectures, longest = axes.architectures_for(task), axes.iterations[-1]
+    recipes = axes.recipes_for(task)
     if tasks()[task].leak != "none":
-        starts = [Arm.named(HYPOTHESIS, a, i) for a in architectures for i in axes.iterations_for(task, a)]
+        starts = [Arm.named(HYPOTHESIS, r, i) for r in recipes for i in axes.iterations_for(task, r)]
         return [Arm.named(COMPARATOR), *starts]
-    ablated = architectures if axes.ablate_each else architectures[:1]
+    ablated = [r for r in recipes if is_ablated(r, axes, task)]
     listed: list[Arm] = []
     for kind in priors().values():
         made = kind()
         if not made.uses_dip:
             listed.append(Arm(made))
         elif made.iterations is not None:
-            listed += [Arm(made, a, made.iterations) for a in ablated]
+            listed += [Arm(made, r, made.iterations) for r in ablated]
         elif made.role == "treatment":
-            listed += [Arm(made, a, i) for a in architectures for i in axes.iterations_for(task, a)]
-            for a in ablated:
-                last = axes.iterations_for(task, a)[-1]
-                listed += [Arm(made, a, last, stopping=rule) for rule in stopping_rules().values()]
-                listed.append(Arm(made, a, longest, output="ema"))
-                listed += [Arm(made, a, longest, entry=other()) for other in injections().values() if other.ablation]
+            listed += [Arm(made, r, i) for r in recipes for i in axes.iterations_for(task, r)]
+            for r in ablated:
+                longest, last = axes.durations(r)[-1], axes.iterations_for(task, r)[-1]
+                listed += [Arm(made, r, last, stopping=rule) for rule in stopping_rules().values()]
+                listed.append(Arm(made, r, longest, output="ema"))
+                listed += [Arm(made, r, longest, entry=other()) for other in injections().values() if other.ablation]
         else:  # at the longest duration, where there is most to lose
-            listed += [Arm(made, a, longest) for a in ablated]
+            listed += [Arm(made, r, axes.durations(r)[-1]) for r in ablated]
     order = ("control", "treatment", "ablation", "bound")
     return sorted(listed, key=lambda arm: order.index(arm.role))
+
+
+def is_ablated(recipe: Recipe, axes: RestorationAxes, task: str) -> bool:
+    """Whether stopping rules and ablations run on a recipe: the published fit of the first architecture, or of each."""
+    return recipe.is_published and (axes.ablate_each or recipe.architecture == axes.architectures_for(task)[0])
 
 
 def budgets(arm: Arm, axes: RestorationAxes, task: str) -> list[int]:
@@ -219,16 +274,18 @@ def tuned_as(arm: Arm, axes: RestorationAxes, task: str, budget: int) -> Arm:
 
     Variations of a fitted DIP (another image's, another stopping rule or output) and the oracle run with the setting of
     the plain DIP of the longest duration, since they ask what the very same procedure does with another mu. Unless the
-    profile tunes each, the settings of the task's first architecture serve all, published width or matched. A prior
+    profile tunes each, the settings of the task's first architecture, after as dear a fit, serve all recipes. A prior
     alone has no setting: it is looked at itself.
     """
     if not budget:
         return arm
-    first = axes.architectures_for(task)[0]
+    first = Recipe(axes.architectures_for(task)[0])
     if arm.prior.tuned_as_treatment or arm.stopping or arm.output != "last":
-        arm = replace(Arm.named(HYPOTHESIS, arm.architecture or first, axes.iterations[-1]), entry=arm.entry)
-    if arm.prior.uses_dip and not axes.tune_each:
-        arm = replace(arm, architecture=first)
+        recipe = arm.recipe or first
+        arm = replace(Arm.named(HYPOTHESIS, recipe, axes.durations(recipe)[-1]), entry=arm.entry)
+    if arm.recipe and arm.recipe != first and not axes.tune_each:
+        as_dear = dict(zip(axes.durations(arm.recipe), axes.durations(first), strict=True))
+        arm = replace(arm, recipe=first, iterations=as_dear.get(arm.iterations, arm.iterations))
     return arm
 
 
@@ -248,6 +305,7 @@ def edges(arm: Arm, setting: Setting, axes: RestorationAxes) -> tuple[str, ...]:
     most = max([*axes.budgets, *axes.noise_budgets, *axes.offers])
     if setting.nfe >= most:
         found.append(f"{setting.nfe} evaluations, the most offered")
-    if arm.prior.uses_dip and not arm.stopping and arm.iterations == max([*axes.iterations, *axes.long_iterations]):
+    longest = max(axes.iterations_for(axes.tasks[0], arm.recipe)) if arm.recipe else 0
+    if arm.recipe and not arm.stopping and arm.iterations == longest:
         found.append(f"{arm.iterations} iterations, the longest fit")
     return tuple(found)

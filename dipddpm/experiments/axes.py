@@ -25,6 +25,7 @@ class Axis:
         least: the smallest whole number allowed.
         ascending: the values are sorted, and 0 is left out, which is there in any case.
         clears: fields that are emptied where this one is given.
+        kind: of a value, where the field is empty by default.
     """
 
     option: str
@@ -33,6 +34,7 @@ class Axis:
     least: int = 1
     ascending: bool = False
     clears: tuple[str, ...] = ()
+    kind: type = int
 
 
 def axis(option: str, meaning: str = "", default: Any = MISSING, **known: Any) -> Any:
@@ -70,7 +72,7 @@ def overridden(part: Part, given: Mapping[str, str]) -> Part:
 
 def _read(old: Any, declared: Axis, text: str) -> object:
     """The value that takes the place of ``old``, from the text that the user wrote."""
-    kind: Any = type(old) if not isinstance(old, tuple) else type(old[0]) if old else int
+    kind: Any = type(old) if not isinstance(old, tuple) else type(old[0]) if old else declared.kind
     given = f"--axis {f'{declared.option}={text}'!r}"
     try:
         values = [kind(value) for value in text.split(",")]

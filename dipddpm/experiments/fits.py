@@ -18,9 +18,12 @@ from dipddpm import dip, tasks
 from dipddpm.batches import ChargedClock
 from dipddpm.data import Dataset, Split, to_float
 from dipddpm.denoisers import Denoiser
-from dipddpm.experiments.arms import Arm, RestorationAxes
-from dipddpm.fitting import DipFit, StoredFit, stored_fit
+from dipddpm.experiments.arms import Arm, RestorationAxes, is_ablated
+from dipddpm.experiments.recipes import Recipe, as_recipe
+from dipddpm.experiments.tuning import merit
+from dipddpm.fitting import DipFit, FittingMethod, StoredFit, stored_fit
 from dipddpm.memo import Execute, Memo, direct
+from dipddpm.metrics.psnr import Psnr
 from dipddpm.priors import Evidence
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.stopping import stopping_rules
@@ -46,6 +49,7 @@ class Fits:
         seed: of the observations, the fits and the samples on the test images.
         tuning_seed: of those on the validation images; the same for all repeats, so that they share the settings.
         clock: seconds; should wait for the device.
+        denoiser: for the ways of fitting that make use of one.
     """
 
     def __init__(
@@ -58,14 +62,17 @@ class Fits:
         tuning_seed: int = 0,
         device: torch.device | str = "cpu",
         clock: Callable[[], float] = time.perf_counter,
+        denoiser: Denoiser | None = None,
     ):
+        self.denoiser = denoiser
         self.axes, self.dataset, self.memo = axes, dataset, memo
         self.seeds: Mapping[Split, int] = {"test": seed, "validation": tuning_seed}
         self.seed, self.device, self.clock = seed, torch.device(device), ChargedClock(clock)
         # The caches live as long as the session, and so do the fits.
         self.images = cache(self._images)
         self.observation = cache(self._observation)
-        self._fits: dict[tuple[str, str, Split], StoredFit] = {}
+        self.method = cache(self._method)
+        self._fits: dict[tuple[str, Recipe, Split], StoredFit] = {}
 
     def _images(self, split: Split) -> Images:
         count = self.axes.images if split == "test" else self.axes.validation_images
@@ -87,41 +94,81 @@ class Fits:
         has as many parameters as the first architecture of the axes."""
         return dip.width_for(architecture, self.dataset.size, self.axes.architectures[0])
 
-    def stored_fit(self, task: str, architecture: str, split: Split = "test", run: Execute = direct) -> StoredFit:
-        """The DIP fit of an architecture to a split's observations, with the memory it took.
+    def refuses(self, recipe: Recipe, task: str) -> str:
+        """Why a recipe cannot be fitted to a task, as the end of a sentence that begins with its name; "" if it can."""
+        method = self._given(recipe.method())
+        return method.refuses(recipe.network, self.observation(task, "validation"), self.width(recipe.architecture))
 
-        Only a stopping rule that declares that it leaks is shown the photographs, and only on the test split.
+    def stored_fit(self, task: str, recipe: Recipe | str, split: Split = "test", run: Execute = direct) -> StoredFit:
+        """The DIP fit of a recipe to a split's observations, with the memory it took; the name of an architecture
+        stands for its plain fit.
+
+        Stopping rules watch where arms make use of them. Only one that declares that it leaks is shown the photographs,
+        and only on the test split.
         """
-        if (task, architecture, split) not in self._fits:
-            self._fits[task, architecture, split] = self._stored_fit(task, architecture, split, run)
-        return self._fits[task, architecture, split]
+        recipe = as_recipe(recipe)
+        if (task, recipe, split) not in self._fits:
+            method = self.method(recipe, task)
+            self._fits[task, recipe, split] = self._stored_fit(task, recipe, method, split, run)
+        return self._fits[task, recipe, split]
 
-    def _stored_fit(self, task: str, architecture: str, split: Split, run: Execute) -> StoredFit:
-        rules = [rule for rule in stopping_rules().values() if split == "test" or rule.leak == "none"]
+    def _stored_fit(
+        self, task: str, recipe: Recipe, method: FittingMethod, split: Split, run: Execute = direct
+    ) -> StoredFit:
+        watching = stopping_rules().values() if is_ablated(recipe, self.axes, task) else ()
+        durations = self.axes.iterations_for(task, recipe)
         return stored_fit(
             self.memo,
-            dip.architecture_class(architecture),
+            recipe.network,
             self.observation(task, split),
             self.rng(split, task, "dip").seeds,
-            iterations=[0, *self.axes.iterations_for(task, architecture)],
+            iterations=[0, *curve(durations[-1]), *durations],
             size=self.dataset.size,
-            width=self.width(architecture),
-            rules=rules,
+            width=self.width(recipe.architecture),
+            method=method,
+            rules=[rule for rule in watching if split == "test" or rule.leak == "none"],
             x_0=self.images(split).x_0,
             clock=self.clock,
             run=run,
         )
 
-    def fit(self, task: str, architecture: str, split: Split = "test") -> DipFit:
-        """The DIP fit of an architecture to a split's observations."""
-        return self.stored_fit(task, architecture, split).fit
+    def _method(self, recipe: Recipe, task: str) -> FittingMethod:
+        """The fitting method of a recipe on a task: of its learning rates, with the one at which the DIP alone has the
+        highest PSNR on the validation images, at the duration that is best for it."""
+        if not recipe.rates:
+            return self._given(recipe.method())
+        methods, psnr = [self._given(recipe.method(lr)) for lr in recipe.rates], Psnr()
+        x_0, observation = self.images("validation").x_0, self.observation(task, "validation")
+
+        def best(method: FittingMethod) -> float:
+            fit = self._stored_fit(task, recipe, method, "validation").fit
+            mus = [observation.consistent(fit.mu(i)) for i in self.axes.iterations_for(task, recipe)]
+            return max(merit(float(psnr(mu, x_0).mean()), higher_is_better=True) for mu in mus)
+
+        return max(methods, key=best)
+
+    def _given(self, method: FittingMethod) -> FittingMethod:
+        return method.with_denoiser(self.denoiser) if self.denoiser else method
+
+    def fit(self, task: str, recipe: Recipe | str, split: Split = "test") -> DipFit:
+        """The DIP fit of a recipe to a split's observations."""
+        return self.stored_fit(task, recipe, split).fit
 
     def evidence(
         self, arm: Arm, task: str, split: Split = "test", denoiser: Denoiser | None = None
     ) -> Evidence:  # fmt: skip
         """What the prior of an arm is made from: of all there is, what it declares that it needs."""
         fitted = None
-        if arm.prior.uses_dip:
-            fitted = self.fit(task, arm.architecture, split).mu(arm.iterations, arm.output, arm.rule)
+        if arm.recipe:
+            fitted = self.fit(task, arm.recipe, split).mu(arm.iterations, arm.output, arm.rule)
         everything = Evidence(self.observation(task, split), fitted, self.images(split).x_0, denoiser)
         return everything.shown_to(arm.prior)
+
+
+def curve(longest: int) -> list[int]:
+    """Durations at which a fit is looked at besides those that are asked for: two an octave, from 5 to ``longest``."""
+    found, at = [], 5.0
+    while at < longest:
+        found.append(round(at))
+        at *= 2**0.5
+    return found

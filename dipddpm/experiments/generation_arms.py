@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.axes import axis
+from dipddpm.experiments.recipes import Recipe
 from dipddpm.priors import priors
 
 
@@ -40,9 +41,13 @@ def generation_arms(architectures: Sequence[str], iterations: Sequence[int]) -> 
         if not made.uses_dip:
             arms = [Arm(made)]
         elif made.role == "treatment":
-            arms = [Arm(made, architecture, duration) for architecture in architectures for duration in iterations]
+            arms = [
+                Arm(made, Recipe(architecture), duration) for architecture in architectures for duration in iterations
+            ]
         else:
-            arms = [Arm(made, architectures[0], max(iterations) if made.iterations is None else made.iterations)]
+            arms = [
+                Arm(made, Recipe(architectures[0]), max(iterations) if made.iterations is None else made.iterations)
+            ]
         listed[made.role] += arms
     return sorted((arm for members in listed.values() for arm in members), key=lambda arm: arm.injection.uses_mu)
 

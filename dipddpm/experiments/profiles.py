@@ -17,7 +17,9 @@ from dipddpm.experiments.training_arms import TrainingAxes
 from dipddpm.registry import choose
 from dipddpm.sampling import Solver
 
-EVERY_ARCHITECTURE = ("skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
+# The first is the skip net at half its width, which costs less than half and restores as well (bench/PROTOCOL.md).
+EVERY_ARCHITECTURE = ("skip:32", "skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
+EVERY_WAY = ("tv", "from_y", "self_guided", "aseq", "random_projector", "sgld", "red", "sure")
 # The solvers that win most often: what a run of minutes or hours on a CPU tries.
 FEW_START_SOLVERS: tuple[Solver, ...] = (
     ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("renoise", 0.5, 1), ("renoise", 0.7, 1),
@@ -77,8 +79,10 @@ PROFILES: Mapping[str, Profile] = {
                 validation_images=4,
                 tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
                 architectures=EVERY_ARCHITECTURE,
-                few_architectures=("skip",),
+                few_architectures=("skip:32",),
                 iterations=(20,),
+                ways=EVERY_WAY,
+                few_ways=("sure",),
                 budgets=(1, 5),
                 noise_budgets=(20,),
                 offers=(20,),
@@ -114,10 +118,11 @@ PROFILES: Mapping[str, Profile] = {
                 validation_images=6,
                 tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
                 architectures=EVERY_ARCHITECTURE,
-                few_architectures=("skip", "deep_decoder"),
+                few_architectures=("skip:32", "deep_decoder"),
                 leaking_architectures=("deep_decoder",),
-                iterations=(50, 150),
-                long_iterations=(400, 800),
+                iterations=(100, 300),
+                long_iterations=(800,),
+                ways=("self_guided", "aseq", "tv"),
                 budgets=(1, 5, 20),
                 noise_budgets=(120,),
                 offers=(120,),
@@ -137,10 +142,12 @@ PROFILES: Mapping[str, Profile] = {
                 images=64,
                 validation_images=16,
                 tasks=("inpaint", "super_resolution", "denoise_25"),
-                architectures=("skip", "encoder_decoder", "deep_decoder"),
-                few_architectures=("skip", "deep_decoder"),
+                architectures=("skip:32", "skip", "deep_decoder"),
+                few_architectures=("skip:32", "deep_decoder"),
                 iterations=(50, 150),
-                long_iterations=(400,),
+                long_iterations=(400, 800),
+                ways=EVERY_WAY,
+                rates=(0.003, 0.01, 0.03),
                 budgets=(1, 5, 20),
                 noise_budgets=(120,),
                 offers=(120,),
@@ -161,7 +168,11 @@ PROFILES: Mapping[str, Profile] = {
                 "inpaint", "inpaint_50", "inpaint_box", "super_resolution", "super_resolution_x4",
                 "denoise_15", "denoise_25", "denoise_50", "reconstruction",
                 ),
-                architectures=(*EVERY_ARCHITECTURE, *(f"{name}:matched" for name in EVERY_ARCHITECTURE[1:])),
+                architectures=(*EVERY_ARCHITECTURE, *(f"{name}:matched" for name in EVERY_ARCHITECTURE[2:])),
+                ways=EVERY_WAY,
+                widths=(16, 64, 128),
+                rates=(0.001, 0.003, 0.01, 0.03),
+                varied=("skip:32", "deep_decoder", "conv_decoder"),
                 iterations=(25, 50, 100, 200, 400, 800, 1600, 3200),
                 budgets=(1, 2, 5, 10, 20, 50, 100),
                 noise_budgets=(200, 500, 1000),

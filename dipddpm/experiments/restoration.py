@@ -41,12 +41,15 @@ class Cell:
         scores: {metric: one value per image}.
         x_hat: (N, 3, H, W) in [-1, 1].
         seconds: wall-clock per image by stage ("dip", "prior", "diffusion"); memory: peak bytes added by stage.
-        iterations: DIP iterations per image that were paid for; nfe: network evaluations per image that happened.
+        iterations: DIP iterations per image that were paid for; passes: forward and backward passes of its network that
+            they took; nfe: network evaluations of the diffusion per image that happened.
         setting: how the diffusion was run.
         judges: by whose scores on the validation images prior and setting were chosen; () where the caller chose.
         validation: {judge: mean on the validation images}; empty for what leaks.
         chosen: the judges by which, of all budgets that the arm runs at, this one was best on the validation images.
         edges: what of the setting lies on the edge of what was offered.
+        fitted: what was chosen of the DIP fit, in words; "" where nothing was.
+        training_seconds: spent once on what prior or fitting method learned.
     """
 
     arm: Arm
@@ -55,12 +58,15 @@ class Cell:
     seconds: Mapping[str, float]
     memory: Mapping[str, int]
     iterations: float
+    passes: float
     nfe: int
     setting: Setting
     judges: tuple[str, ...] = ()
     validation: Mapping[str, float] = field(default_factory=dict)
     chosen: tuple[str, ...] = ()
     edges: tuple[str, ...] = ()
+    fitted: str = ""
+    training_seconds: float = 0.0
 
 
 class Restoration:
@@ -90,7 +96,11 @@ class Restoration:
     def able(self, task: str) -> list[Arm]:
         """Every arm that makes sense for a task."""
         observation = self.fits.observation(task, "test")
-        return [arm for arm in arms(self.axes, task) if arm.prior.applies(observation)]
+        return [
+            arm
+            for arm in arms(self.axes, task)
+            if arm.prior.applies(observation) and not (arm.recipe and self.fits.refuses(arm.recipe, task))
+        ]
 
     def budgets(self, arm: Arm, task: str) -> list[int]:
         """The budgets that an arm runs at: of those listed, the ones that fit below a step it can enter at."""
@@ -160,7 +170,7 @@ class Restoration:
         alike = [
             other
             for other in beside
-            if other.architecture == arm.architecture
+            if other.recipe == arm.recipe
             and other.prior.learned == arm.prior.learned
             and other.leak == "none"
             and self.settings(other, task, budget) == settings
@@ -293,19 +303,23 @@ class Restoration:
             aside={"clock": fits.clock},
             run=warm,
         )  # fmt: skip
-        value, iterations = found.value, 0.0
+        value, iterations, passes, fitted = found.value, 0.0, 0.0, ""
+        training_seconds = arm.prior.training_seconds
         seconds = {"diffusion": value["seconds"] / n} if setting.nfe else {}
         memory = {"diffusion": found.memory} if setting.nfe else {}
-        if arm.prior.uses_dip:
-            stored = fits.stored_fit(task, arm.architecture)
+        if arm.recipe:
+            stored, method = fits.stored_fit(task, arm.recipe), fits.method(arm.recipe, task)
             iterations = stored.fit.charged(arm.iterations, arm.rule)
+            passes, training_seconds = iterations * method.passes, training_seconds + method.training_seconds
+            fitted = f"lr {getattr(method, 'lr', 0):g}" if arm.recipe.rates else ""
             seconds["dip"] = stored.fit.seconds_for(iterations) / n
             memory["dip"] = stored.memory
         elif arm.role == "control" and mu.images is not None:
             seconds["prior"] = mu.seconds / n
         return Cell(
-            arm, value["scores"], value["x_hat"], seconds, memory, iterations, value["nfe"], setting, tuple(judges),
-            validation or {}, tuple(chosen), edges(arm, setting, self.axes) if judges else (),
+            arm, value["scores"], value["x_hat"], seconds, memory, iterations, passes, value["nfe"], setting,
+            tuple(judges), validation or {}, tuple(chosen), edges(arm, setting, self.axes) if judges else (), fitted,
+            training_seconds,
         )  # fmt: skip
 
     def _evaluate_once(self, split: Split) -> None:

@@ -18,7 +18,6 @@ from dipddpm.dip.skip import SkipNet
 from dipddpm.errors import InputError
 from dipddpm.experiments.axes import axis
 from dipddpm.fitting import fit_dip
-from dipddpm.measure.instruments.flops import flops
 from dipddpm.metrics.psnr import Psnr
 from dipddpm.metrics.ssim import Ssim
 from dipddpm.registry import choose
@@ -51,15 +50,6 @@ class Stage:
 def images(batch: int, size: int) -> Tensor:
     """Random images (batch, 3, size, size) in [-1, 1], the same each time."""
     return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
-def dip_flops(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> dict[str, object]:
-    """``flops``: floating-point operations of one forward pass of a DIP network for one image, two per
-    multiply-accumulate. A fitting iteration, forward and backward together, is about three times as many."""
-    with torch.device("meta"), torch.no_grad():
-        network = architecture(size=size, width=width)
-        z = torch.empty(1, *network.z_shape())
-        return {"flops": flops(lambda: network(z))}
 
 
 def dip_fit(

@@ -60,12 +60,14 @@ class Sample:
 
     @property
     def on_duration_curve(self) -> bool:
-        """Its first stage ran for a fixed duration and gave its last iterate.
+        """Its first stage is the published one of an architecture, ran for a fixed duration and gave its last iterate.
 
-        Curves over durations are drawn through such samples alone: early stopping and averaged iterates are other arms.
+        Curves over durations are drawn through such samples alone: another way of fitting, early stopping and averaged
+        iterates are other arms.
         """
         axes = self.record.axes
-        return axes.get("stopping", "fixed") == "fixed" and axes.get("output", "last") == "last"
+        published = self.record.family in (None, "", axes.get("architecture"))
+        return published and axes.get("stopping", "fixed") == "fixed" and axes.get("output", "last") == "last"
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,10 @@ def _group_section(comparisons: Comparisons, group: str, rows: pd.DataFrame) -> 
             parts += [f"Images that reach a level of {metric_name(run.primary)}, and what it took the median one:"]
             parts += [levels_table(first, run)]
         if durations := duration_table(comparisons, group):
-            parts += [f"{metric_name(run.primary)} by duration of the first stage, alone → with the second:", durations]
+            parts += [
+                f"{metric_name(run.primary)} by duration of the first stage (iterations), alone → with the second:",
+                durations,
+            ]
     if not leaking.empty:
         parts += [
             "Rows that saw the photograph: what the same procedure makes of it. No claim rests on them, and another "

@@ -38,7 +38,7 @@ def sentence(found: Verdict | None, run: Run) -> str:
     if (even := found.break_even) is not None:
         what, most = metric_name(run.primary), f"{even.iterations:.0f} iterations"
         lines.append(
-            f"- One DIP iteration costs {even.rho:.2f} NFE, so that "
+            f"- One iteration of the DIP costs {even.rho:.2f} NFE, so that "
             + (
                 f"noise is the cheaper way to this {what} than any DIP of more than {most}."
                 if even.reached

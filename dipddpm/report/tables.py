@@ -52,7 +52,10 @@ def levels_table(rows: pd.DataFrame, run: Run) -> str:
 
 
 def duration_table(comparisons: Comparisons, group: str) -> str:
-    """Families by duration: the first stage alone, and the treatment at its chosen budget; "" for a single duration."""
+    """Families by duration: the first stage alone, and the treatment at its chosen budget; "" for a single duration.
+
+    A column has durations that cost about the same; what they are differs from family to family.
+    """
     run = comparisons.run
     first_stage = run.stages[0]
     cells: dict[str, dict[float, dict[str, str]]] = {}
@@ -63,18 +66,17 @@ def duration_table(comparisons: Comparisons, group: str) -> str:
             continue
         at = cells.setdefault(record.family or "", {}).setdefault(record.units[first_stage], {})
         at[record.role] = f"{sample.mean(run.primary):.2f}"
-    lengths = sorted({length for family in cells.values() for length in family})
-    if len(lengths) < 2:
+    if max((len(at) for at in cells.values()), default=0) < 2:
         return ""
     rows = [
         {"": name}
         | {
-            f"{length:g}": f"{at.get(length, {}).get('part', '')} → {at.get(length, {}).get('treatment', '')}"
-            for length in lengths
+            str(place): f"{length:g}: {at[length].get('part', '')} → {at[length].get('treatment', '')}"
+            for place, length in enumerate(sorted(at), 1)
         }
         for name, at in cells.items()
     ]
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True)
 
 
 def stage_table(records: Sequence[Record], form: str = "pipe") -> str:

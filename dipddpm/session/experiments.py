@@ -12,6 +12,7 @@ from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm, RestorationAxes
 from dipddpm.experiments.fits import Fits
+from dipddpm.experiments.fitting_quality import FittingExperiment
 from dipddpm.experiments.generation import Generation
 from dipddpm.experiments.profiles import Profile
 from dipddpm.experiments.restoration import Restoration
@@ -55,12 +56,18 @@ class Experiments:
         return Fits(
             self.profile.restoration, self.dataset, self.memo,
             seed=self.seed, tuning_seed=self.tuning_seed, device=self.device, clock=self.clock,
+            denoiser=self.denoiser,
         )  # fmt: skip
 
     @cached_property
     def restoration(self) -> Restoration:
         """The restoration experiment."""
         return Restoration(self.fits, self.denoiser)
+
+    @cached_property
+    def fitting(self) -> FittingExperiment:
+        """What each recipe of a DIP reaches alone, and how soon."""
+        return FittingExperiment(self.restoration)
 
     @cached_property
     def generation(self) -> Generation:

@@ -13,6 +13,7 @@ from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
 from dipddpm.experiments.profiles import Profile, profile
 from dipddpm.extractors import DEFAULT, NamedExtractor
+from dipddpm.fitting import fitting_method
 from dipddpm.measure.content import digest
 from dipddpm.measure.instruments.allocator import keep_freed
 from dipddpm.measure.instruments.machine import machine
@@ -65,8 +66,8 @@ def _check_names(chosen: Profile) -> None:
         metric(name).check()
     for name in (*chosen.restoration.tasks, *chosen.training.tasks):
         task(name)
-        for architecture in chosen.restoration.architectures_for(name):
-            architecture_class(architecture)
+        for recipe in chosen.restoration.recipes_for(name):
+            architecture_class(recipe.architecture), fitting_method(recipe.way)
     for architecture in (chosen.training.architecture, *chosen.generation.architectures):
         architecture_class(architecture)
 

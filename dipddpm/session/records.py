@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from dipddpm.experiments.arms import Arm
+from dipddpm.experiments.fitting_quality import FittingQuality
 from dipddpm.experiments.generation import Population
+from dipddpm.experiments.recipes import Recipe
 from dipddpm.experiments.restoration import Cell
 from dipddpm.experiments.training_arms import PLAIN, TrainingArm
 from dipddpm.experiments.training_quality import TrainedQuality
-from dipddpm.measure.record import Measure, Record, RecordRole
+from dipddpm.measure.record import Kind, Measure, Record, RecordRole
+from dipddpm.measure.statistics import mean_interval
 from dipddpm.metrics import metrics
 from dipddpm.report.agreed_names import FLOOR, NOT_JUDGED
 from dipddpm.restore import Setting
@@ -46,12 +50,13 @@ def restoration_record(
     """
     setting, leak, images = cell.setting, task_named(task).leak, experiments.fits.images("test")
     alone = setting.nfe == 0
+    described = [cell.arm.prior.described(), cell.fitted, "" if alone else describe(setting)]
     return Record(
         suite=suite,
         group=group or task,
         arm=name or (f"{arm.label} alone" if alone else arm.label),
         role=role or ("part" if alone and arm.role == "treatment" else arm.role),
-        family=arm.architecture,
+        family=arm.family,
         budget=setting.nfe,  # what was asked for; what happened is counted below, and exact
         judges=cell.judges,
         chosen=cell.chosen,
@@ -59,20 +64,22 @@ def restoration_record(
         axes={
             "prior": arm.prior.name,
             "architecture": arm.architecture,
+            "way": arm.recipe.way if arm.recipe else "",
             "iterations": cell.iterations,
+            "passes": cell.passes,
             "stopping": arm.rule,
             "output": arm.output,
-            "setting": ", ".join(filter(None, [cell.arm.prior.described(), "" if alone else describe(setting)])),
+            "setting": ", ".join(filter(None, described)),
             **setting.axes(),
             **axes,
         },
         measures=_scores(cell.scores) | {"nfe": Measure("", False, "structure", [cell.nfe])},
         seconds=cell.seconds,
-        units={"dip": cell.iterations, "prior": float("prior" in cell.seconds), "diffusion": cell.nfe},
+        units={"dip": cell.passes, "prior": float("prior" in cell.seconds), "diffusion": cell.nfe},
         pace=pace(experiments, arm, cell),
         memory=cell.memory,
         validation=cell.validation,
-        training_seconds=arm.prior.training_seconds,
+        training_seconds=cell.training_seconds,
         repeat=experiments.seed,
         leak=arm.leak if leak == "none" else leak,
         seeds={"seed": experiments.seed, "derived from": FROM_IMAGE},
@@ -87,7 +94,7 @@ def pace(experiments: Experiments, arm: Arm, cell: Cell) -> dict[str, str]:
     One fit is timed once, and one stage by many records: a disturbed timing of one of them is charged to none.
     """
     keys = {
-        "dip": f"DIP fit, {arm.architecture}",
+        "dip": f"DIP fit, {arm.family}",
         "prior": f"{cell.arm.prior.name} {cell.arm.prior.described()}".strip(),
         "diffusion": "evaluation",
     }
@@ -124,6 +131,41 @@ def dip_fit_record(
         seconds={"dip": seconds},
         units={"dip": longest},
         memory={"dip": memory},
+        repeat=experiments.seed,
+    )
+
+
+def fitting_record(experiments: Experiments, task: str, recipe: Recipe, found: FittingQuality) -> Record:
+    """What a recipe of a DIP reaches, and how soon, by the primary judge."""
+    judge = experiments.profile.restoration.judges[0]
+    kind, photographs = metrics()[judge], experiments.fits.images("test").photographs
+
+    def per_image(values: np.ndarray | Sequence[float], unit: str, higher: bool, of: Kind) -> Measure:
+        """A mean over images, with the interval over photographs."""
+        mean = mean_interval(values, photographs)
+        return Measure(unit, higher, of, [mean.mean], interval=[mean.low, mean.high])
+
+    def quality(values: np.ndarray | Sequence[float]) -> Measure:
+        return per_image(values, kind.unit, kind.higher_is_better, "quality")
+
+    return Record(
+        suite="fitting",
+        group=task,
+        arm=recipe.label,
+        role="stage",
+        budget=found.iterations,
+        axes={"iterations": found.iterations, "passes": round(found.passes)},
+        measures={
+            "alone": quality(found.alone),
+            "with diffusion": quality(found.best.scores[judge]),
+            "NFE": Measure("", False, "structure", [found.best.nfe]),
+            "seconds": Measure("s/image", False, "timing", [found.seconds]),
+            "as good as plain": Measure("% of images", True, "quality", [100 * float(found.reached.mean())]),
+            "until then": per_image(found.seconds_to_level, "s/image", False, "timing"),
+        },
+        seconds={"dip": found.seconds},
+        units={"dip": found.passes},
+        memory={"dip": found.memory},
         repeat=experiments.seed,
     )
 

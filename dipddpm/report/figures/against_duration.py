@@ -36,7 +36,7 @@ COLORS = (*WARM, *COLD[1:])  # the first cold colour belongs to the control
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
     """Draw one line per architecture, and the control that is best on the validation images as a band.
 
-    Variants of architectures, which are named ``name:variant``, have one row of panels each. None without treatments
+    Variants of architectures, such as ``name:matched``, have one row of panels each. None without treatments
     and without priors alone.
     """
     samples = [s for s in samples if s.on_duration_curve]
@@ -45,7 +45,7 @@ def chart(samples: Sequence[Sample], primary: str) -> Figure | None:
         return None
     shown = [s for members in panels.values() for s in members]
     names = list(dict.fromkeys(architecture(s) for s in shown))
-    bases, variants = (list(dict.fromkeys(name.partition(":")[i] for name in names)) for i in (0, 2))
+    bases, variants = (list(dict.fromkeys(parts[i] for parts in map(_parted, names))) for i in (0, 1))
     title = f"{headline(samples, primary)} against the duration of the prior's fit, 95 % intervals"
     figure = sheet(2.4 * len(variants) + 1.2, title)
     grid = figure.subplots(len(variants), len(panels), sharey=True, squeeze=False)
@@ -85,6 +85,12 @@ def _panels(samples: Sequence[Sample], primary: str) -> dict[str, list[Sample]]:
     parts = [s for s in samples if s.record.role == "part" and architecture(s)]
     panels = {"prior alone": parts, "prior + diffusion": treatments + untrained if treatments else []}
     return {name: members for name, members in panels.items() if members}
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Architecture and variant; another width, ``name:32``, is an architecture of its own."""
+    base, _, variant = name.partition(":")
+    return (name, "") if variant.isdecimal() else (base, variant)
 
 
 def _scale(axes: Axes, durations: Sequence[int]) -> None:

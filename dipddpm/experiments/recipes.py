@@ -1,0 +1,106 @@
+"""Recipes: which DIP network is fitted, how wide, in which way and at which rate; and how long at equal cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from dipddpm.dip import DeepImagePrior, architecture_class, width_for
+from dipddpm.errors import InputError
+from dipddpm.fitting import FittingMethod, fitting_method
+from dipddpm.measure.instruments.flops import flops
+
+PLAIN = "plain"
+GROWTH = 2 / 3
+"""Seconds of a fitting iteration grow with about this power of its operations, since small layers waste more: within
+20 % for six architectures on a CPU with AVX2, from deep_decoder (1 % of the operations of a skip net, 7 % of its time)
+to the skip net at half its width (28 % of them, 44 % of the time); conv_decoder is half as dear again by it as it is."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a DIP is made.
+
+    Attributes:
+        architecture: name of the network; ``NAME:32`` 32 channels wide, ``NAME:matched`` with as many parameters as the
+            first architecture of an experiment.
+        way: name of the fitting method.
+        rates: learning rates of which validation images choose one; empty for the one that the way or the architecture
+            publishes.
+    """
+
+    architecture: str
+    way: str = PLAIN
+    rates: tuple[float, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """How tables name it: ``skip:32``, ``skip:32 tv``, ``skip:32 tuned lr``."""
+        way = "" if self.way == PLAIN else self.way
+        return " ".join(filter(None, [self.architecture, way, "tuned lr" if self.rates else ""]))
+
+    @property
+    def is_published(self) -> bool:
+        """It is the plain loop at the published rate."""
+        return self == Recipe(self.architecture)
+
+    @property
+    def network(self) -> type[DeepImagePrior]:
+        """The class of its network."""
+        return architecture_class(self.architecture)
+
+    def method(self, lr: float | None = None) -> FittingMethod:
+        """Its fitting method, at a learning rate where one is given.
+
+        Raises:
+            InputError: no such method, or one that has no learning rate.
+        """
+        method = fitting_method(self.way)
+        if lr is not None:
+            if not hasattr(method, "lr"):
+                raise InputError(f"fitting method {self.way!r} has no attribute lr: leave --axis dip.lr out")
+            method.lr = lr
+        return method
+
+    def passes(self) -> float:
+        """What one iteration costs, in passes forward and backward through its network."""
+        return fitting_method(self.way).passes
+
+
+def as_recipe(recipe: Recipe | str) -> Recipe:
+    """The recipe itself; for the name of an architecture, its plain fit."""
+    return Recipe(recipe) if isinstance(recipe, str) else recipe
+
+
+def dip_flops(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> dict[str, int]:
+    """``flops``: floating-point operations of one forward pass of a DIP network for one image, two per
+    multiply-accumulate. A fitting iteration, forward and backward together, is about three times as many."""
+    with torch.device("meta"), torch.no_grad():
+        network = architecture(size=size, width=width)
+        z = torch.empty(1, *network.z_shape())
+        return {"flops": flops(lambda: network(z))}
+
+
+@cache
+def share(recipe: Recipe, first: str) -> float:
+    """What an iteration of a recipe costs, as a share of an iteration of the plain fit of the architecture ``first``.
+
+    By passes and by floating-point operations on images of 32 px, so that it is the same on every machine. What a
+    recipe is charged in the end are its seconds.
+    """
+
+    def operations(name: str) -> float:
+        return dip_flops(architecture_class(name), 32, width_for(name, 32, first))["flops"]
+
+    return (operations(recipe.architecture) / operations(first)) ** GROWTH * recipe.passes()
+
+
+def at_equal_cost(iterations: Sequence[int], recipe: Recipe, first: str) -> tuple[int, ...]:
+    """For each duration of the architecture ``first``, the one at which a recipe costs about as much, to two digits."""
+    cost = share(recipe, first)
+    if cost == 1:
+        return tuple(iterations)
+    return tuple(max(1, int(float(f"{duration / cost:.2g}"))) for duration in iterations)
