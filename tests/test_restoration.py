@@ -29,6 +29,7 @@ TINY = dataclasses.replace(
     tasks=("inpaint", "denoise_25"),
     architectures=("deep_decoder", "skip"),
     few_architectures=("deep_decoder",),
+    ways=("tv",),
     iterations=(3, 6),
     budgets=(1, 2),
     noise_budgets=(4,),
