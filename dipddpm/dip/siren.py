@@ -14,7 +14,7 @@ class Siren(DeepImagePrior):
     its colour: four layers of sines and a linear one. z is this grid, the same for every image and without noise.
 
     Weights of the first layer begin as U(-1/n, 1/n) of its n = 2 inputs, the others as U(-c, c) with
-    c = sqrt(6/n) / omega_0, so that what enters a sine is about standard normal (section 3.2); biases as torch has them.
+    c = sqrt(6/n) / omega_0, so that what enters a sine is about standard normal (section 3.2); biases as in torch.
 
     Published: 256 channels, omega_0 = 30 and a learning rate of 1e-4, for images of 256 px and more and thousands of
     iterations. Adapted to size: 64 channels and omega_0 = 10 at 64 px and below, where there are fewer waves across an
