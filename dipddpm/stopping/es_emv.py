@@ -9,7 +9,7 @@ from dipddpm.stopping import LeastScore
 
 
 class ExponentialMovingVariance(LeastScore):
-    """Early stopping by exponential moving variance (Wang et al. 2112.06074, section 3, ES-EMV), which needs the memory
+    """Early stopping by exponential moving variance (ES-EMV of Wang et al. 2112.06074), which needs the memory
     of one image in the place of a window of them.
 
     With d = x - EMA, the distance of a new output x from the average so far::
