@@ -11,9 +11,10 @@ from dipddpm.rng import ImageRng
 
 class MeshSkipNet(SkipNet):
     """Published: z is the mesh grid of the pixels, two channels that rise from 0 to 1 across and down, for inpainting
-    large holes, where a smooth input makes a smooth image. The noise that is added to z at every iteration stays.
+    large holes, where a smooth input makes a smooth image; with noise of 0.03 on it, five scales and no skips.
 
-    All else is that of ``skip``, so that the two differ in the input alone. z is the same for every image.
+    Adapted: all else is that of ``skip``, input noise included, so that the two differ in the input alone. z is the
+    same for every image.
     """
 
     name = "skip_mesh"
