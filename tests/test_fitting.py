@@ -17,12 +17,13 @@ from dipddpm.dip import (
     parameter_count,
 )
 from dipddpm.errors import InputError
-from dipddpm.fitting import DipFit, fit_dip, fitting_method, fitting_methods, trajectory
+from dipddpm.fitting import DipFit, _together, fit_dip, fitting_method, fitting_methods, trajectory
 from dipddpm.fitting.plain import Plain
 from dipddpm.measure.content import describe_call
 from dipddpm.networks import build, network_of
 from dipddpm.rng import ImageRng
 from dipddpm.stopping import stopping_rule_class
+from dipddpm.stopping.es_wmv import WindowedMovingVariance
 from dipddpm.tasks import Observation, Operator, denoise
 
 SIZE = 16  # smallest that every architecture is built for
@@ -221,7 +222,8 @@ def test_same_seed_gives_the_same_result_whatever_the_global_generator(name):
 @every_architecture
 def test_images_have_weights_and_z_of_their_own(name):
     network, z = build(architecture_class(name), ImageRng([11, 22, 11]), SIZE, None)
-    assert not torch.equal(z[0], z[1]) and torch.equal(z[0], z[2])
+    # a grid of coordinates is the same for every image
+    assert torch.equal(z[0], z[1]) == (name in ("siren", "skip_mesh")) and torch.equal(z[0], z[2])
     for parameter_name, p in network.named_parameters():
         if parameter_name.endswith("weight") and p.ndim > 2:
             assert not torch.equal(p[0], p[1]), parameter_name
@@ -281,7 +283,7 @@ def test_without_input_noise_a_step_is_adam_on_the_misfit():
 
 @every_architecture
 def test_input_noise_is_that_of_the_architecture_unless_given(name):
-    """None for the two decoders, whose authors use none; no draw is spent on it."""
+    """None for the decoders and the network of sines, whose authors use none; no draw is spent on it."""
     kind, untouched = architecture_class(name), ImageRng([11])
     default, same, other = (
         fit(name, [2], order=(0,), method=Plain(input_noise=noise)).last
@@ -293,7 +295,8 @@ def test_input_noise_is_that_of_the_architecture_unless_given(name):
     fit_dip(kind, observe(1), rng, iterations=[2], size=SIZE)
     build(kind, untouched, SIZE)
     without = torch.equal(rng.rand(1), untouched.rand(1))
-    assert without == (kind.input_noise == 0) == (name in ("conv_decoder", "deep_decoder"))
+    quiet = ("conv_decoder", "deep_decoder", "fixed_upsampling", "siren")
+    assert without == (kind.input_noise == 0) == (name in quiet)
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 12), (1, 8, 8)])
@@ -352,6 +355,44 @@ def test_seconds_leave_the_snapshots_out():
     Tiny.seen = []
     fitted = fit_dip(Slow, observe(1, size=8), ImageRng([1]), iterations=[0, 1, 3], size=8, clock=lambda: now)
     assert fitted.seconds == (0, 1, 3)
+
+
+def test_the_seconds_of_a_rule_are_its_own():
+    now = 0.0
+
+    class Slow(Tiny):
+        """Takes 1 s a fitting iteration."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            nonlocal now
+            now += torch.is_grad_enabled()
+            return super().forward(z)
+
+    class Watching(WindowedMovingVariance):
+        """Takes 10 s to look."""
+
+        name, takes = "watching", 10
+
+        def see(self, iteration: int, output: Tensor) -> None:
+            nonlocal now
+            now += self.takes
+            super().see(iteration, output)
+
+    class Pondering(Watching):
+        """Takes 100 s to look."""
+
+        name, takes = "pondering", 100
+
+    Tiny.seen = []
+    fitted = fit_dip(
+        Slow, observe(1, size=8), ImageRng([1]), iterations=[0, 1, 3], size=8, rules=[Watching, Pondering],
+        clock=lambda: now,
+    )  # fmt: skip
+    assert fitted.seconds == (0, 1, 3)
+    assert fitted.watching == {"watching": (0, 10, 30), "pondering": (0, 100, 300)}
+    assert fitted.watching_seconds_for(2, "pondering") == 200 and fitted.watching_seconds_for(2) == 0
+    assert DipFit.unpacked(fitted.packed()).watching == fitted.watching
+    assert _together([fitted, fitted]).watching == {"watching": (0, 20, 60), "pondering": (0, 200, 600)}
 
 
 def test_learning_rate_is_that_of_the_architecture_unless_given():

@@ -28,11 +28,13 @@ class SkipNet(DeepImagePrior):
     name = "skip"
     source = "Ulyanov et al. 2018, arXiv 1711.10925, supplementary material"
     depth, skip_channels = 32, 4
+    coarsest = 4
+    """Pixels of a side that the coarsest scale has at least."""
 
     def __init__(self, size: int = 32, width: int | None = None):
         super().__init__(size, width)
         width = width or (64 if size <= 64 else 128)
-        scales = min(5, halvings(size))
+        scales = min(5, halvings(size, self.coarsest))
         inputs = [self.depth] + [width] * (scales - 1)
         self.down = nn.ModuleList(
             nn.Sequential(conv_block(c, width, 3, stride=2), conv_block(width, width, 3)) for c in inputs

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,6 +47,7 @@ class DipFit:
         parameters: number of weights per image.
         stopped: {rule: (mu, charged)}, the iterate that a stopping rule kept, (N, 3, H, W), and the iterations that it
             took to decide, (N,).
+        watching: {rule: seconds}, wall-clock that a stopping rule took for the whole batch up to each duration.
     """
 
     iterations: tuple[int, ...]
@@ -56,6 +57,7 @@ class DipFit:
     seconds: tuple[float, ...]
     parameters: int
     stopped: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    watching: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def mu(self, iterations: int, output: str = "last", stopping: str = "fixed") -> Tensor:
         """The prior (N, 3, H, W): ``output`` ("last" or "ema") after a duration, or what a stopping rule kept."""
@@ -71,16 +73,24 @@ class DipFit:
         """Wall-clock seconds for the batch up to a number of iterations, linear between snapshots."""
         return float(np.interp(iterations, self.iterations, self.seconds))
 
+    def watching_seconds_for(self, iterations: float, stopping: str = "fixed") -> float:
+        """Wall-clock seconds for the batch that a stopping rule watched for, up to a number of iterations; linear
+        between snapshots, and 0 for a fixed duration, which needs no watching."""
+        if stopping == "fixed":
+            return 0.0
+        return float(np.interp(iterations, self.iterations, self.watching[stopping]))
+
     def packed(self) -> dict[str, Any]:
         """The fit as a store keeps it."""
-        return {**vars(self), "stopped": dict(self.stopped)}
+        return {**vars(self), "stopped": dict(self.stopped), "watching": dict(self.watching)}
 
     @classmethod
     def unpacked(cls, packed: Mapping[str, Any]) -> DipFit:
         """What :meth:`packed` gave."""
         stopped = {name: (mu, charged) for name, (mu, charged) in packed["stopped"].items()}
+        watching = {name: tuple(seconds) for name, seconds in packed["watching"].items()}
         lists = {name: tuple(packed[name]) for name in ("iterations", "seconds")}
-        return cls(**{**packed, **lists, "stopped": stopped})
+        return cls(**{**packed, **lists, "stopped": stopped, "watching": watching})
 
 
 class FittingMethod(Comparable, ABC):
@@ -175,7 +185,7 @@ def fit_dip(
         iterations: durations to snapshot; the fit runs to the longest.
         width: of the network; its published one by default.
         method: the fitting method, ``plain`` by default.
-        rules: stopping rules that watch the trajectory.
+        rules: stopping rules that watch the trajectory; the fit says what each of them took.
         x_0: (N, 3, H, W), the photographs; shown to a rule that declares that it leaks, and to nothing else.
         clock: seconds. One that synchronises the device makes ``seconds`` true on a GPU. The seconds of slices add up.
 
@@ -217,13 +227,19 @@ def _together(fits: Sequence[DipFit]) -> DipFit:
         last=joined([fit.last for fit in fits], 1),
         ema=joined([fit.ema for fit in fits], 1),
         loss=joined([fit.loss for fit in fits], 1),
-        seconds=tuple(sum(slices) for slices in zip(*(fit.seconds for fit in fits), strict=True)),
+        seconds=_added(fit.seconds for fit in fits),
         parameters=first.parameters,
         stopped={
             name: (joined([fit.stopped[name][0] for fit in fits]), joined([fit.stopped[name][1] for fit in fits]))
             for name in first.stopped
         },
+        watching={name: _added(fit.watching[name] for fit in fits) for name in first.watching},
     )
+
+
+def _added(seconds: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """The sum over slices, of each duration."""
+    return tuple(sum(slices) for slices in zip(*seconds, strict=True))
 
 
 # Stored fits

@@ -135,12 +135,16 @@ class Trajectory(FittingMethod):
             aside += clock() - reached
         average = steps.average or RunningAverage(self.ema_decay)
         last, averages, losses, seconds = [], [], [], []
+        watched = {rule.name: 0.0 for rule in rules}
+        watching: dict[str, list[float]] = {rule.name: [] for rule in rules}
 
         for done in range(iterations[-1] + 1):
             # Snapshot, not charged.
             if done in iterations:
                 reached = clock()
                 seconds.append(reached - started - aside)
+                for name, so_far in watched.items():
+                    watching[name].append(so_far)
                 image = steps.image()
                 last.append(image)
                 averages.append(average.at(done) if done else image)
@@ -152,17 +156,19 @@ class Trajectory(FittingMethod):
             output = steps.step()
             average.see(output)
 
-            # Stopping rules look on, not charged.
-            if rules:
-                watching = clock()
-                for rule in rules:
-                    rule.see(done + 1, output)
-                aside += clock() - watching
+            # Stopping rules look on, which is charged to those alone who stop by them.
+            for rule in rules:
+                reached = clock()
+                rule.see(done + 1, output)
+                looked = clock() - reached
+                watched[rule.name] += looked
+                aside += looked
 
         stopped = {rule.name: (rule.mu, rule.charged) for rule in rules}
         outputs = torch.stack(last), torch.stack(averages), torch.stack(losses)
         parameters = parameter_count(architecture, size, width)
-        return DipFit(iterations, *outputs, tuple(seconds), parameters, stopped)
+        taken = {name: tuple(so_far) for name, so_far in watching.items()}
+        return DipFit(iterations, *outputs, tuple(seconds), parameters, stopped, taken)
 
     def rate(self, problem: Problem) -> float:
         """The learning rate."""

@@ -32,6 +32,8 @@ class StoppingRule(ABC):
 
     name: ClassVar[str]
     leak: ClassVar[str] = "none"
+    trains: ClassVar[bool] = False
+    """Whether it trains networks of its own while it watches, which costs seconds of the order of the fit."""
     mu: Tensor
     charged: Tensor
 
@@ -45,6 +47,42 @@ class StoppingRule(ABC):
     def _keep(self, better: Tensor, output: Tensor) -> None:
         """Keep ``output`` for the images where ``better`` (N,) holds."""
         self.mu = torch.where(better[:, None, None, None], output, self.mu)
+
+
+class LeastScore(StoppingRule):
+    """Keeps the iterate of the least score, which is known once no better one came for ``patience`` iterations.
+
+    A subclass gives each output a score. The patience is charged, as are the iterations before the first score. Until
+    an image has a score there is nothing to compare, and its newest output is kept.
+
+    Attributes:
+        patience: iterations to wait for a lower score.
+    """
+
+    patience: int
+
+    @abstractmethod
+    def score(self, iteration: int, output: Tensor) -> Tensor | None:
+        """The score of each image (N,), or None where it is too early for one."""
+
+    def see(self, iteration: int, output: Tensor) -> None:
+        if iteration == 1:
+            n, device = len(output), output.device
+            self.charged = torch.zeros(n, device=device)
+            self._least = torch.full((n,), torch.inf, dtype=torch.float64, device=device)
+            self._at = torch.zeros(n, device=device)
+            self._stopped = torch.zeros(n, dtype=torch.bool, device=device)
+        score = self.score(iteration, output)
+        going_on = ~self._stopped
+        self.charged = torch.where(going_on, iteration, self.charged)
+        if score is None:
+            self.mu = output
+            return
+        better = going_on & (score < self._least)
+        self._keep(better, output)
+        self._least = torch.where(better, score.double(), self._least)
+        self._at = torch.where(better, iteration, self._at)
+        self._stopped |= iteration - self._at >= self.patience
 
 
 def stopping_rules() -> Mapping[str, type[StoppingRule]]:
