@@ -13,6 +13,7 @@ from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm, arms, edges
 from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.profiles import profile
+from dipddpm.experiments.recipes import Recipe
 from dipddpm.experiments.restoration import Restoration
 from dipddpm.experiments.tuning import best, tune
 from dipddpm.injection import injection
@@ -220,7 +221,7 @@ def test_each_judge_has_its_own_choice_and_what_they_agree_on_is_one_cell(restor
 
 def test_a_setting_that_was_tuned_on_another_arm_is_scored_on_its_own(restoration):
     """Every treatment may be the one that a verdict tests: it is chosen by its own validation score."""
-    skip = Arm.named("dip", "skip", 6)
+    skip = Arm.named("dip", "skip", TINY.durations(Recipe("skip"))[-1])
     found = restoration.tuned(skip, "inpaint", 2)
     assert found.setting == restoration.tuned(DIP, "inpaint", 2).setting
     own = restoration.cell("inpaint", skip, 2).validation["psnr"]

@@ -44,6 +44,9 @@ class DeepImagePrior(nn.Module, ABC):
     """sigma_p, the standard deviation of the noise that is added to z at every iteration (1711.10925, supplementary
     material); 0 for an architecture that its authors fit without."""
 
+    takes_images: ClassVar[bool] = True
+    """Whether another z means something to it. The pixels of a coordinate network are told apart by z alone."""
+
     def __init__(self, size: int = 32, width: int | None = None):
         super().__init__()
         self.size = size

@@ -25,6 +25,7 @@ class Siren(DeepImagePrior):
 
     name = "siren"
     source = "Sitzmann et al. 2020, arXiv 2006.09661"
+    takes_images = False
     lr = 1e-3
     input_noise = 0.0
     hidden = 3

@@ -19,6 +19,7 @@ class MeshSkipNet(SkipNet):
 
     name = "skip_mesh"
     source = "Ulyanov et al. 2018, arXiv 1711.10925, section on inpainting; github.com/DmitryUlyanov/deep-image-prior"
+    takes_images = False
     depth = 2
 
     def draw_z(self, rng: ImageRng) -> Tensor:

@@ -14,7 +14,7 @@ from dipddpm.injection.start import Start
 from dipddpm.priors import COMPARATOR, HYPOTHESIS, ArmRole, Prior, prior, priors
 from dipddpm.restore import Setting
 from dipddpm.sampling import Solver
-from dipddpm.stopping import StoppingRule, stopping_rule_class, stopping_rules
+from dipddpm.stopping import StoppingRule, stopping_rule_class
 from dipddpm.tasks import tasks
 
 
@@ -80,6 +80,10 @@ class RestorationAxes:
     varied: tuple[str, ...] = axis(
         "dip.varied", "DIP architectures that ways, widths and learning rates are varied on (default: the first)", (),
         adds_cells=True, kind=str,
+    )  # fmt: skip
+    rules: tuple[str, ...] = axis(
+        "dip.stopping", "rules that stop a DIP; self_validation costs about as much as the fit itself",
+        ("es-wmv", "es-emv", "oracle"), adds_cells=True,
     )  # fmt: skip
     judges: tuple[str, ...] = axis(
         "judge", "metrics that settings are chosen by, each for itself", ("psnr", "st_lpips")
@@ -246,7 +250,7 @@ def arms(axes: RestorationAxes, task: str) -> list[Arm]:
             listed += [Arm(made, r, i) for r in recipes for i in axes.iterations_for(task, r)]
             for r in ablated:
                 longest, last = axes.durations(r)[-1], axes.iterations_for(task, r)[-1]
-                listed += [Arm(made, r, last, stopping=rule) for rule in stopping_rules().values()]
+                listed += [Arm(made, r, last, stopping=stopping_rule_class(rule)) for rule in axes.rules]
                 listed.append(Arm(made, r, longest, output="ema"))
                 listed += [Arm(made, r, longest, entry=other()) for other in injections().values() if other.ablation]
         else:  # at the longest duration, where there is most to lose

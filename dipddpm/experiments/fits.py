@@ -26,7 +26,7 @@ from dipddpm.memo import Execute, Memo, direct
 from dipddpm.metrics.psnr import Psnr
 from dipddpm.priors import Evidence
 from dipddpm.rng import ImageRng, image_keys
-from dipddpm.stopping import stopping_rules
+from dipddpm.stopping import stopping_rule_class
 from dipddpm.tasks import Observation
 
 
@@ -115,7 +115,7 @@ class Fits:
     def _stored_fit(
         self, task: str, recipe: Recipe, method: FittingMethod, split: Split, run: Execute = direct
     ) -> StoredFit:
-        watching = stopping_rules().values() if is_ablated(recipe, self.axes, task) else ()
+        watching = map(stopping_rule_class, self.axes.rules) if is_ablated(recipe, self.axes, task) else ()
         durations = self.axes.iterations_for(task, recipe)
         return stored_fit(
             self.memo,

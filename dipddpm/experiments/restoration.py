@@ -40,7 +40,7 @@ class Cell:
         arm: with the parameters that its prior ran with.
         scores: {metric: one value per image}.
         x_hat: (N, 3, H, W) in [-1, 1].
-        seconds: wall-clock per image by stage ("dip", "prior", "diffusion"); memory: peak bytes added by stage.
+        seconds: wall-clock per image by stage ("dip", "stopping", "prior", "diffusion"); memory: peak bytes added by stage.
         iterations: DIP iterations per image that were paid for; passes: forward and backward passes of its network that
             they took; nfe: network evaluations of the diffusion per image that happened.
         setting: how the diffusion was run.
@@ -313,6 +313,8 @@ class Restoration:
             passes, training_seconds = iterations * method.passes, training_seconds + method.training_seconds
             fitted = f"lr {getattr(method, 'lr', 0):g}" if arm.recipe.rates else ""
             seconds["dip"] = stored.fit.seconds_for(iterations) / n
+            if arm.stopping:
+                seconds["stopping"] = stored.fit.watching_seconds_for(iterations, arm.rule) / n
             memory["dip"] = stored.memory
         elif arm.role == "control" and mu.images is not None:
             seconds["prior"] = mu.seconds / n

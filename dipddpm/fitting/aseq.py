@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dipddpm.fitting.image_input import OnImages
+from dipddpm.dip import DeepImagePrior
+from dipddpm.fitting.image_input import OnImages, refuses_images
 from dipddpm.fitting.iteration import Iteration
 from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
+from dipddpm.tasks import Observation
 
 
 @dataclass(eq=False)
@@ -34,6 +36,9 @@ class AutoencodingSequence(Trajectory):
     def passes(self) -> float:
         """The pass forward that renews z included."""
         return 1 + 1 / (3 * self.every)
+
+    def refuses(self, architecture: type[DeepImagePrior], observation: Observation, width: int | None) -> str:
+        return refuses_images(architecture)
 
     def begin(self, problem: Problem) -> Steps:
         z = problem.observation.pinv[:, None].clone()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dipddpm.fitting.image_input import ImageInput
+from dipddpm.dip import DeepImagePrior
+from dipddpm.fitting.image_input import ImageInput, refuses_images
 from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
+from dipddpm.tasks import Observation
 
 
 @dataclass(eq=False)
@@ -19,6 +21,9 @@ class FromY(Trajectory):
 
     name = "from_y"
     source = "as the inputs of Jo et al. 2021, arXiv 2108.12841, and of Liang et al. 2024, arXiv 2402.04097"
+
+    def refuses(self, architecture: type[DeepImagePrior], observation: Observation, width: int | None) -> str:
+        return refuses_images(architecture)
 
     def begin(self, problem: Problem) -> Steps:
         z = ImageInput(problem)(problem.observation.pinv)

@@ -13,7 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dipddpm.dip import DeepImagePrior
 from dipddpm.fitting.trajectory import Problem
+
+
+def refuses_images(architecture: type[DeepImagePrior]) -> str:
+    """Why a network cannot be given an image, as the end of a sentence; "" where it can."""
+    if architecture.takes_images:
+        return ""
+    return (
+        f"gives an image to the network, and the input of DIP architecture {architecture.name!r} has to be the grid of "
+        "its pixels: choose another architecture, or fit with 'plain'"
+    )
 
 
 class ImageInput(nn.Module):

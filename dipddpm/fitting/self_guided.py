@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dipddpm.fitting.image_input import OnImages
+from dipddpm.dip import DeepImagePrior
+from dipddpm.fitting.image_input import OnImages, refuses_images
 from dipddpm.fitting.iteration import Iteration
 from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
+from dipddpm.tasks import Observation
 
 
 @dataclass(eq=False)
@@ -39,6 +41,9 @@ class SelfGuided(Trajectory):
     @property
     def passes(self) -> float:
         return float(self.noises)
+
+    def refuses(self, architecture: type[DeepImagePrior], observation: Observation, width: int | None) -> str:
+        return refuses_images(architecture)
 
     def begin(self, problem: Problem) -> Steps:
         guided = Guided(problem)

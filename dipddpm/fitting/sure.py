@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.dip import DeepImagePrior
-from dipddpm.fitting.image_input import OnImages
+from dipddpm.fitting.image_input import OnImages, refuses_images
 from dipddpm.fitting.iteration import Iteration
 from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
 from dipddpm.tasks import Observation
@@ -51,7 +51,7 @@ class Sure(Trajectory):
                 f"takes small differences of outputs, which {self.precision or 'default'} products would drown: use "
                 "precision fp32"
             )
-        return ""
+        return refuses_images(architecture)
 
     def begin(self, problem: Problem) -> Steps:
         y, sigma = problem.observation.y, problem.observation.sigma

@@ -23,6 +23,7 @@ from dipddpm.measure.store import Store
 from dipddpm.metrics import metric
 from dipddpm.priors import COMPARATOR
 from dipddpm.session.experiments import Experiments
+from dipddpm.stopping import stopping_rule_class
 from dipddpm.tasks import task
 
 THRESHOLDS = {"psnr": [20.0, 22.0, 25.0], "ssim": [0.7, 0.8, 0.9]}
@@ -61,13 +62,15 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
 
 
 def _check_names(chosen: Profile) -> None:
-    """Every task, judge and architecture that a profile names exists, and the judges have what they need."""
+    """Everything that a profile names exists, and the judges have what they need."""
     for name in chosen.restoration.judges:
         metric(name).check()
     for name in (*chosen.restoration.tasks, *chosen.training.tasks):
         task(name)
         for recipe in chosen.restoration.recipes_for(name):
             architecture_class(recipe.architecture), fitting_method(recipe.way)
+    for name in chosen.restoration.rules:
+        stopping_rule_class(name)
     for architecture in (chosen.training.architecture, *chosen.generation.architectures):
         architecture_class(architecture)
 
