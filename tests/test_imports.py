@@ -59,8 +59,6 @@ MEASURED = [
     "generate",
     "train_extractor",
     "train_warm_start",
-    "supervised",
-    "train_educated",
     "prior_sets",
     "experiments",
     "session",
