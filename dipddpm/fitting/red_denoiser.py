@@ -24,6 +24,10 @@ class RedDenoiser(Red):
     from training images, so that this is no prior-free method; its training is charged to nobody here, since every arm
     of a comparison has been given it.
 
+    The default of ``strength`` was chosen on 4 validation images each of CIFAR-10 and of photographs (skip of width 32,
+    150 iterations). Against plain that is 1.2 and 0.6 dB on `denoise_25` (0.1: 1.0 and 0.4), 0.4 and -0.1 dB on
+    `super_resolution`, and -0.3 dB on `inpaint` (0.1: -0.8 and -0.6; 0.025: -0.1 and -0.4).
+
     Attributes:
         denoiser: of the experiment, by :meth:`with_denoiser`.
     """
