@@ -8,6 +8,7 @@ import pytest
 import torch
 from numerics import apart, assert_same_bits, assert_same_to_rounding, nudge, nudged
 from torch import Tensor, nn
+from ways import first_network, made
 
 from dipddpm import stacking
 from dipddpm.dip import (
@@ -422,17 +423,17 @@ def test_every_image_needs_a_generator(generators):
 @pytest.mark.parametrize("method", fitting_methods())
 def test_contract_of_a_fitting_method(method):
     """Snapshots of one trajectory, rules that look on, and images that know nothing of each other."""
-    options = {"iterations": [0, 2, 4], "size": SIZE, "method": fitting_method(method)}
-    kind = architecture_class("deep_decoder")
-    observation = Observation(observe().y, denoise.Identity(), sigma=0.1)  # what every method can fit
+    kind, width, size = first_network(method)
+    options = {"iterations": [0, 2, 4], "size": size, "width": width, "method": made(method, size)}
+    observation = Observation(observe(size=size).y, denoise.Identity(), sigma=0.1)  # what every method can fit
     fitted = fit_dip(kind, observation, ImageRng(SEEDS), **options)
     watched = fit_dip(kind, observation, ImageRng(SEEDS), rules=[stopping_rule_class("es-wmv")], **options)
-    assert fitted.iterations == (0, 2, 4) and fitted.last.shape == fitted.ema.shape == (3, 3, 3, SIZE, SIZE)
+    assert fitted.iterations == (0, 2, 4) and fitted.last.shape == fitted.ema.shape == (3, 3, 3, size, size)
     assert fitted.loss.shape == (3, 3) and (fitted.loss[2] < fitted.loss[0]).all()
-    assert list(fitted.seconds) == sorted(fitted.seconds) and fitted.parameters == parameter_count(kind, SIZE)
+    assert list(fitted.seconds) == sorted(fitted.seconds) and fitted.parameters == parameter_count(kind, size, width)
     assert_same_bits(watched.last, fitted.last)
     mu, charged = watched.stopped["es-wmv"]
-    assert mu.shape == (3, 3, SIZE, SIZE) and (charged <= 4).all()
+    assert mu.shape == (3, 3, size, size) and (charged <= 4).all()
     others = replace(observation, y=observation.y.roll(1, -1))
     others.y[0] = observation.y[0]
     assert_same_bits(fit_dip(kind, others, ImageRng([SEEDS[0], 5, 6]), **options).last[:, 0], fitted.last[:, 0])

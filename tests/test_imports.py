@@ -16,7 +16,16 @@ from dipddpm.registry import choose, discover
 
 ROOT = Path(dipddpm.__file__).parent
 
-VERBS = ["checkpoints", "train", "generate", "train_extractor", "train_warm_start", "prior_sets"]
+VERBS = [
+    "checkpoints",
+    "train",
+    "generate",
+    "train_extractor",
+    "train_warm_start",
+    "supervised",
+    "train_educated",
+    "prior_sets",
+]
 # Each layer may import itself and those above it.
 LAYERS = [
     ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels", "cuda"],

@@ -17,7 +17,7 @@ from dipddpm.metrics.psnr import Psnr
 from dipddpm.prior_sets import make_prior, observe
 from dipddpm.priors import Evidence, prior
 from dipddpm.priors.learned import SHIPPED, Learned
-from dipddpm.train_warm_start import honest_tasks
+from dipddpm.supervised import honest_tasks
 from dipddpm.warm_start import FLOOR, WarmStart, checkpoint, open_warm_start
 
 

@@ -8,8 +8,8 @@ import torch
 from numerics import assert_same_bits
 from safetensors.torch import load_file
 
+from dipddpm import supervised, warm_start
 from dipddpm import train_warm_start as verb
-from dipddpm import warm_start
 from dipddpm.cli import main
 from dipddpm.data import Dataset, open_dataset, to_float
 from dipddpm.errors import InputError
@@ -17,8 +17,9 @@ from dipddpm.prior_sets import observe
 from dipddpm.priors.learned import Learned
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
+from dipddpm.supervised import degraded, honest_tasks
 from dipddpm.tasks import task
-from dipddpm.train_warm_start import WarmStartSettings, degraded, honest_tasks, train_warm_start
+from dipddpm.train_warm_start import WarmStartSettings, train_warm_start
 from dipddpm.warm_start import (
     FLOOR,
     Prediction,
@@ -188,14 +189,14 @@ class Killed(BaseException):
 def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     dataset, whole, cut = Colours(size=16), tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     given = dict(settings=small(7, tasks=("inpaint", "denoise_25")), held_out=4, save_every=3)
-    write = verb.write_state
+    write = supervised.write_state
 
     def write_and_die(*arguments):
         write(*arguments)
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(verb, "write_state", write_and_die)
+        patch.setattr(supervised, "write_state", write_and_die)
         train_warm_start(dataset, cut, **given)
     assert not cut.exists() and torch.load(f"{cut}.state", weights_only=True)["done"] == 3
     records = [train_warm_start(dataset, out, **given) for out in (cut, whole)]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numerics import apart, assert_same_bits, assert_same_to_rounding, nudge, nudged
 from torch import Tensor, nn
+from ways import first_network, made, refused, ways_and_networks
 
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.deep_decoder import DeepDecoder
@@ -35,6 +36,7 @@ from dipddpm.tasks.inpaint import Mask
 
 SIZE, SEEDS, DURATIONS = 8, [11, 22, 33], [0, 2, 4, 7]
 every_way = pytest.mark.parametrize("way", fitting_methods())
+every_way_and_network = pytest.mark.parametrize(("way", "kind", "width", "size"), list(ways_and_networks()))
 both_networks = pytest.mark.parametrize(("kind", "width"), [(DeepDecoder, None), (SkipNet, 4)])
 
 
@@ -78,10 +80,12 @@ def problem(kind=OneLayer, observation: Observation | None = None, durations=(4,
     return Problem(kind, observation, rng, SIZE, durations, *build(kind, rng, SIZE))
 
 
-def fit(way: str, kind=DeepDecoder, width=None, order=(0, 1, 2), observation=None, durations=DURATIONS, **options):
+def fit(
+    way: str, kind=DeepDecoder, width=None, size=SIZE, order=(0, 1, 2), observation=None, durations=DURATIONS, **options
+):
     return fit_dip(
-        kind, (observation or noisy()).part(list(order)), ImageRng([SEEDS[i] for i in order]), iterations=durations,
-        size=SIZE, width=width, method=fitting_method(way), **options,
+        kind, (observation or noisy(size=size)).part(list(order)), ImageRng([SEEDS[i] for i in order]),
+        iterations=durations, size=size, width=width, method=made(way, size), **options,
     )  # fmt: skip
 
 
@@ -96,15 +100,14 @@ def double_precision():
 # What every way promises
 
 
-@every_way
-@both_networks
+@every_way_and_network
 @pytest.mark.numerics
-def test_an_image_alone_is_fitted_as_in_any_batch(way, kind, width, double_precision):
+def test_an_image_alone_is_fitted_as_in_any_batch(way, kind, width, size, double_precision):
     """To what an ulp of the weights and observations becomes in the same fit; 8 roundings a pass, as in test_fitting.
 
     In double precision, since a gradient that is rounding alone makes a whole step of Adam in single."""
-    fitted, alone = fit(way, kind, width), fit(way, kind, width, order=(1,))
-    reversed_ = fit(way, kind, width, order=(2, 1, 0))
+    fitted, alone = fit(way, kind, width, size), fit(way, kind, width, size, order=(1,))
+    reversed_ = fit(way, kind, width, size, order=(2, 1, 0))
 
     def nudged_networks(*how):
         networks, z = build(*how)
@@ -112,8 +115,8 @@ def test_an_image_alone_is_fitted_as_in_any_batch(way, kind, width, double_preci
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trajectory, "build", nudged_networks)
-        moved = fit(way, kind, width, observation=replace(noisy(), y=nudged(noisy().y)))
-    passes = math.ceil(fitting_method(way).passes)
+        moved = fit(way, kind, width, size, observation=replace(noisy(size=size), y=nudged(noisy(size=size).y)))
+    passes = math.ceil(made(way).passes)
     for s, iterations in enumerate(fitted.iterations):
         for output in ("last", "ema"):
             ours = getattr(fitted, output)[s]
@@ -123,25 +126,23 @@ def test_an_image_alone_is_fitted_as_in_any_batch(way, kind, width, double_preci
             assert_same_to_rounding(getattr(reversed_, output)[s], ours.flip(0), what="reversed", **of)
 
 
-@every_way
-@both_networks
+@every_way_and_network
 @pytest.mark.numerics
-def test_whatever_the_neighbours_are_every_bit_is_the_same(way, kind, width):
-    fitted, other = fit(way, kind, width), noisy()
+def test_whatever_the_neighbours_are_every_bit_is_the_same(way, kind, width, size):
+    fitted, other = fit(way, kind, width, size), noisy(size=size)
     other.y[1:] = other.y[1:].flip(0, -1)
-    neighbours = fit(way, kind, width, observation=other)
+    neighbours = fit(way, kind, width, size, observation=other)
     for output in ("last", "ema", "loss"):
         assert_same_bits(getattr(neighbours, output)[:, 0], getattr(fitted, output)[:, 0], output)
         assert not torch.equal(getattr(neighbours, output)[-1, 1], getattr(fitted, output)[-1, 1])
 
 
-@every_way
-@both_networks
+@every_way_and_network
 @pytest.mark.numerics
-def test_every_snapshot_is_the_fit_of_its_duration(way, kind, width):
-    together = fit(way, kind, width)
+def test_every_snapshot_is_the_fit_of_its_duration(way, kind, width, size):
+    together = fit(way, kind, width, size)
     for s, duration in enumerate(DURATIONS):
-        separate = fit(way, kind, width, durations=[duration])
+        separate = fit(way, kind, width, size, durations=[duration])
         for output in ("last", "ema", "loss"):
             assert_same_bits(getattr(separate, output)[0], getattr(together, output)[s], f"{output} at {duration}")
 
@@ -150,23 +151,26 @@ def test_every_snapshot_is_the_fit_of_its_duration(way, kind, width):
 @pytest.mark.numerics
 def test_rules_and_the_global_generator_change_nothing(way):
     torch.manual_seed(1)
-    state, fitted = torch.get_rng_state(), fit(way)
+    network = first_network(way)
+    state, fitted = torch.get_rng_state(), fit(way, *network)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
     rules = list(stopping_rules().values())
-    watched = fit(way, rules=rules, x_0=noisy().y)
+    y = noisy(size=network[-1]).y
+    watched = fit(way, *network, rules=rules, x_0=y)
     assert_same_bits(watched.last, fitted.last)
     assert_same_bits(watched.ema, fitted.ema)
     assert set(watched.stopped) == {rule.name for rule in rules}
     for mu, charged in watched.stopped.values():
-        assert mu.shape == noisy().y.shape and (charged <= DURATIONS[-1]).all()
+        assert mu.shape == y.shape and (charged <= DURATIONS[-1]).all()
 
 
 @every_way
 def test_the_misfit_falls_and_is_that_of_the_last_iterate(way):
-    fitted = fit(way, SkipNet, 8, durations=[0, 20])
+    kind, width, size = first_network(way) if refused(way, SkipNet, 8, SIZE) else (SkipNet, 8, SIZE)
+    fitted = fit(way, kind, width, size, durations=[0, 20])
     assert (fitted.loss[1] < fitted.loss[0]).all(), fitted.loss
-    torch.testing.assert_close(fitted.loss, (fitted.last - noisy().y).square().flatten(2).mean(2))
+    torch.testing.assert_close(fitted.loss, (fitted.last - noisy(size=size).y).square().flatten(2).mean(2))
 
 
 @every_way
@@ -175,6 +179,8 @@ def test_a_way_says_what_it_is_and_what_an_iteration_costs(way):
     assert method.source and "||" in (type(method).__doc__ or "")
     passes = {"plain": 1, "aseq": 1 + 1 / 15, "self_guided": 4, "sure": 2}
     assert method.passes == passes.get(way, 1)
+    assert method.evaluations_per_iteration == {"red_denoiser": 0.1}.get(way, 0)
+    assert method.learned == (way in ("educated", "red_denoiser"))
 
 
 @pytest.mark.parametrize(("way", "passes"), [(SelfGuided(noises=3), 3), (AutoencodingSequence(every=1), 4 / 3)])
@@ -372,6 +378,19 @@ def test_random_projector_trains_z_and_the_norms_and_no_convolution(kind, width)
     assert not torch.equal(steps.iteration.network.z, z)
     for name in before.keys() - changed:  # biases of convolutions stay too
         assert name in convolutions or name.endswith("bias"), name
+
+
+@pytest.mark.parametrize(
+    ("observation", "weight"),
+    [
+        (noisy(), 0.45),
+        (Observation(noisy().y, Mask(torch.ones(3, 1, SIZE, SIZE))), 0.01),
+        (Observation(noisy().y, Identity()), 0.5),
+    ],
+)
+def test_random_projector_takes_the_weight_that_is_published_for_the_task(observation, weight):
+    assert RandomProjector().weight_for(observation) == weight
+    assert RandomProjector(weight=0.2).weight_for(observation) == 0.2
 
 
 def test_random_projector_names_a_network_without_norms():

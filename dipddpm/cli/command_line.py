@@ -27,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     for add in (
-        _train, _train_extractor, _train_warm_start, _generate, _score, _report, _publish, _compare, _baseline,
-        _calibrate, _profile,
+        _train, _train_extractor, _train_warm_start, _train_educated, _generate, _score, _report, _publish, _compare,
+        _baseline, _calibrate, _profile,
     ):  # fmt: skip
         add(verbs)
     return top
@@ -107,6 +107,26 @@ def _train_warm_start(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--seed", type=int, default=0)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.train_warm_start")
+
+
+def _train_educated(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "train-educated", help="train what the fitting method 'educated' begins with; run again to go on"
+    )
+    p.add_argument("--dataset", required=True, help="what the denoiser was trained on: cifar10, folder:PATH, ...")
+    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
+    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
+    p.add_argument("--task", type=names, default=(), help="degradations, with commas (default: all that leak nothing)")
+    p.add_argument("--steps", type=count, default=1500, help="updates (default %(default)s)")
+    p.add_argument("--batch", type=count, default=16, help="images per update, over all tasks (default %(default)s)")
+    p.add_argument("--lr", type=rate, default=1e-2, help="peak learning rate (default %(default)s)")
+    p.add_argument("--ema", type=decay, default=0.99, help="decay of the averaged weights (default %(default)s)")
+    p.add_argument("--size", type=count, default=32, help="pixels (default %(default)s)")
+    p.add_argument("--width", type=count, default=32, help="of the network 'skip' (default %(default)s)")
+    p.add_argument("--held-out", type=count, default=256, help="validation images for the PSNR (default %(default)s)")
+    p.add_argument("--seed", type=int, default=0)
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.train_educated")
 
 
 # ---- Populations --------------------------------------------------------------------------------------------------

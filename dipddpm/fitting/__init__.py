@@ -107,6 +107,11 @@ class FittingMethod(Comparable, ABC):
         return 1.0
 
     @property
+    def evaluations_per_iteration(self) -> float:
+        """Evaluations of the denoiser per image and iteration, beside the passes; 0 where it makes use of none."""
+        return 0.0
+
+    @property
     def training_seconds(self) -> float:
         """Seconds that were spent once, before any image could be fitted; 0 where nothing was learned."""
         return 0.0

@@ -13,6 +13,7 @@ from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
 from dipddpm.fitting.tv import total_variation
 from dipddpm.stacking import StackedBatchNorm2d, StackedGroupNorm
 from dipddpm.tasks import Observation
+from dipddpm.tasks.inpaint import Mask
 
 
 @dataclass(eq=False)
@@ -25,14 +26,14 @@ class RandomProjector(Trajectory):
 
     Attributes:
         lr: of z and the norms alike; the authors' 0.1, since no convolution is trained.
-        weight: lambda; theirs is 0.45 for denoising, 0.5 for super-resolution and 0.01 for inpainting.
+        weight: lambda; by default theirs, which depends on the task (:meth:`weight_for`).
     """
 
     name = "random_projector"
     source = "Li et al. 2023 (CVPR), Deep Random Projector; github.com/sun-umn/Deep-Random-Projector"
 
     lr: float | None = 0.1
-    weight: float = 0.45
+    weight: float | None = None
 
     def refuses(self, architecture: type[DeepImagePrior], observation: Observation, width: int | None) -> str:
         with torch.device("meta"):
@@ -44,18 +45,26 @@ class RandomProjector(Trajectory):
             "norms, or fit with 'plain'"
         )
 
+    def weight_for(self, observation: Observation) -> float:
+        """lambda: 0.45 where y is noisy, 0.01 for holes, 0.5 for all else, which is super-resolution."""
+        if self.weight is not None:
+            return self.weight
+        if observation.sigma:
+            return 0.45
+        return 0.01 if isinstance(observation.operator, Mask) else 0.5
+
     def begin(self, problem: Problem) -> Steps:
         network = problem.network.requires_grad_(False)
         norms = [layer for layer in network.modules() if isinstance(layer, StackedBatchNorm2d | StackedGroupNorm)]
         affine = [parameter for norm in norms for parameter in norm.parameters()]
         for parameter in affine:
             parameter.requires_grad_(True)
-        projector = TrainedInput(network, problem.z)
+        projector, weight = TrainedInput(network, problem.z), self.weight_for(problem.observation)
 
         def loss(image: Tensor) -> Tensor:
             values = image[0].numel()
             # 1e-8 is far below any misfit that is seen, and keeps the gradient finite at none
-            return (problem.misfit(image) + 1e-8).sqrt() + self.weight * total_variation(image) / values
+            return (problem.misfit(image) + 1e-8).sqrt() + weight * total_variation(image) / values
 
         nothing = torch.zeros_like(problem.z)
         trained, noise = [projector.z, *affine], self.noise_for(problem, 0.0)

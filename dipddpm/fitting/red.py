@@ -46,13 +46,17 @@ class Red(Trajectory):
         def step() -> Tensor:
             nonlocal denoised
             if plain.iteration.done % self.every == 0:
-                denoised = image_by_image(self._denoise, x)
+                denoised = self.denoised(x)
             image = plain.step()
             x.copy_((self.beta * denoised + self.penalty * (image + u)) / (self.beta + self.penalty))
             u.add_(image - x)
             return image
 
         return Steps(step, plain.image, plain.iteration)
+
+    def denoised(self, x: Tensor) -> Tensor:
+        """D(x), (N, 3, H, W); ``x`` has no gradient, and is changed afterwards."""
+        return image_by_image(self._denoise, x)
 
     def _denoise(self, image: np.ndarray) -> np.ndarray:
         from skimage.restoration import denoise_nl_means
