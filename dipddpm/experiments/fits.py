@@ -133,12 +133,13 @@ class Fits:
         )
 
     def _method(self, recipe: Recipe, task: str) -> FittingMethod:
-        """The fitting method of a recipe on a task: of its learning rates, with the one at which the DIP alone has the
-        highest PSNR on the validation images, at the duration that is best for it."""
-        if not recipe.rates:
-            return self._given(recipe.method())
-        methods, psnr = [self._given(recipe.method(lr)) for lr in recipe.rates], Psnr()
-        x_0, observation = self.images("validation").x_0, self.observation(task, "validation")
+        """The fitting method of a recipe on a task: of its variants and learning rates, the one with which the DIP
+        alone has the highest PSNR on the validation images, at the duration that is best for it."""
+        methods = [v for lr in recipe.rates or (None,) for v in self._given(recipe.method(lr)).variants()]
+        if len(methods) == 1:
+            return methods[0]
+        psnr, x_0 = Psnr(), self.images("validation").x_0
+        observation = self.observation(task, "validation")
 
         def best(method: FittingMethod) -> float:
             fit = self._stored_fit(task, recipe, method, "validation").fit

@@ -18,8 +18,13 @@ from dipddpm.registry import choose
 from dipddpm.sampling import Solver
 
 # The first is the skip net at half its width, which costs less than half and restores as well (bench/PROTOCOL.md).
-EVERY_ARCHITECTURE = ("skip:32", "skip", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder")
-EVERY_WAY = ("tv", "from_y", "self_guided", "aseq", "random_projector", "sgld", "red", "sure")
+EVERY_ARCHITECTURE = (
+    "skip:32", "skip", "skip_mesh", "skip_deep", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder",
+    "fixed_upsampling", "siren",
+)  # fmt: skip
+EVERY_WAY = (
+    "tv", "from_y", "self_guided", "aseq", "random_projector", "sgld", "red", "red_denoiser", "sure", "educated",
+)  # fmt: skip
 # The solvers that win most often: what a run of minutes or hours on a CPU tries.
 FEW_START_SOLVERS: tuple[Solver, ...] = (
     ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("renoise", 0.5, 1), ("renoise", 0.7, 1),

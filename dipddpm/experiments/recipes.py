@@ -16,8 +16,8 @@ from dipddpm.measure.instruments.flops import flops
 PLAIN = "plain"
 GROWTH = 2 / 3
 """Seconds of a fitting iteration grow with about this power of its operations, since small layers waste more: within
-20 % for six architectures on a CPU with AVX2, from deep_decoder (1 % of the operations of a skip net, 7 % of its time)
-to the skip net at half its width (28 % of them, 44 % of the time); conv_decoder is half as dear again by it as it is."""
+20 % for five architectures on a CPU with AVX2, from deep_decoder (1 % of the operations of a skip net, 7 % of its time)
+to the skip net at half its width (28 % and 44 %); conv_decoder takes two thirds of the time that this makes of it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,12 @@ class Recipe:
     def passes(self) -> float:
         """What one iteration costs, in passes forward and backward through its network."""
         return fitting_method(self.way).passes
+
+
+def described(recipe: Recipe, method: FittingMethod) -> str:
+    """What validation images chose of a recipe, in a few words; "" where there was no choice."""
+    rate = f"lr {getattr(method, 'lr', 0):g}" if recipe.rates else ""
+    return ", ".join(filter(None, [method.described(), rate]))
 
 
 def as_recipe(recipe: Recipe | str) -> Recipe:

@@ -16,6 +16,7 @@ from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm, arms, budgets, edges, tuned_as
 from dipddpm.experiments.cells import run_arm
 from dipddpm.experiments.fits import Fits
+from dipddpm.experiments.recipes import described
 from dipddpm.experiments.tuning import Hold, Tuned, best, candidates, draw_trials, merit, more_of, tune
 from dipddpm.memo import Execute, direct
 from dipddpm.metrics import metric, metrics
@@ -40,7 +41,8 @@ class Cell:
         arm: with the parameters that its prior ran with.
         scores: {metric: one value per image}.
         x_hat: (N, 3, H, W) in [-1, 1].
-        seconds: wall-clock per image by stage ("dip", "stopping", "prior", "diffusion"); memory: peak bytes added by stage.
+        seconds: wall-clock per image by stage ("dip", "stopping", "prior", "diffusion").
+        memory: peak bytes added by stage.
         iterations: DIP iterations per image that were paid for; passes: forward and backward passes of its network that
             they took; nfe: network evaluations of the diffusion per image that happened.
         setting: how the diffusion was run.
@@ -311,7 +313,7 @@ class Restoration:
             stored, method = fits.stored_fit(task, arm.recipe), fits.method(arm.recipe, task)
             iterations = stored.fit.charged(arm.iterations, arm.rule)
             passes, training_seconds = iterations * method.passes, training_seconds + method.training_seconds
-            fitted = f"lr {getattr(method, 'lr', 0):g}" if arm.recipe.rates else ""
+            fitted = described(arm.recipe, method)
             seconds["dip"] = stored.fit.seconds_for(iterations) / n
             if arm.stopping:
                 seconds["stopping"] = stored.fit.watching_seconds_for(iterations, arm.rule) / n

@@ -116,6 +116,14 @@ class FittingMethod(Comparable, ABC):
         """Seconds that were spent once, before any image could be fitted; 0 where nothing was learned."""
         return 0.0
 
+    def variants(self) -> Sequence[FittingMethod]:
+        """The same method with each of the parameters that validation images choose among, the default first."""
+        return (self,)
+
+    def described(self) -> str:
+        """The parameters that :meth:`variants` differ in, in a few words for tables (``gamma 1e-05``); "" for none."""
+        return ""
+
     def with_denoiser(self, denoiser: Denoiser) -> FittingMethod:
         """This method with the denoiser of the experiment, where it makes use of one."""
         return self

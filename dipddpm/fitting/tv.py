@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ class TotalVariation(Trajectory):
     code of dival. On images in [-1, 1] the misfit is 4 times that, and TV 2 times. The sum grows with the number of
     pixels, so that a gamma belongs to a size.
 
+    The gamma of dival, 1e-4, smooths images of 32 px by 4 to 6 dB too much; a tenth of it is better than plain where y
+    is noisy. Validation images choose between the two.
+
     Attributes:
         gamma: weight of TV.
         clip: the largest norm of the gradient of an image's network; 0 leaves it as it is.
@@ -28,6 +31,12 @@ class TotalVariation(Trajectory):
 
     gamma: float = 1e-4
     clip: float = 1.0
+
+    def variants(self) -> tuple[TotalVariation, ...]:
+        return self, replace(self, gamma=self.gamma / 10)
+
+    def described(self) -> str:
+        return f"gamma {self.gamma:g}"
 
     def begin(self, problem: Problem) -> Steps:
         def loss(image: Tensor) -> Tensor:
