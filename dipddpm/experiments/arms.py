@@ -78,7 +78,7 @@ class RestorationAxes:
         adds_cells=True, kind=float,
     )  # fmt: skip
     varied: tuple[str, ...] = axis(
-        "dip.varied", "DIP architectures that ways, widths and learning rates are varied on (default: the first)", (),
+        "dip.varied", "DIP architectures that widths and ways of fitting are varied on (default: the first)", (),
         adds_cells=True, kind=str,
     )  # fmt: skip
     rules: tuple[str, ...] = axis(
@@ -110,8 +110,9 @@ class RestorationAxes:
         return self.few_architectures or self.architectures
 
     def recipes_for(self, task: str) -> list[Recipe]:
-        """How DIPs are made on a task: every architecture as published, and one thing at a time changed of the varied
-        ones: width, way of fitting, learning rate. Ways that refuse a network or the task are there too."""
+        """How DIPs are made on a task: every architecture as published and at a chosen learning rate, and the varied
+        ones in other widths and ways of fitting, one thing at a time. Ways that refuse a network or the task are there
+        too."""
         published = [Recipe(name) for name in self.architectures_for(task)]
         if tasks()[task].leak != "none":
             return published
@@ -120,7 +121,7 @@ class RestorationAxes:
         for name in self.varied or self.architectures[:1]:
             made += [Recipe(f"{name.partition(':')[0]}:{width}") for width in self.widths]
             made += [Recipe(name, way) for way in (self.ways if first else self.few_ways or ())]
-            made += [Recipe(name, rates=self.rates)] * bool(self.rates)
+        made += [Recipe(name, rates=self.rates) for name in self.architectures_for(task) if self.rates]
         return list(dict.fromkeys(made))
 
     def durations(self, recipe: Recipe) -> tuple[int, ...]:
