@@ -80,13 +80,13 @@ def duration_table(comparisons: Comparisons, group: str) -> str:
 
 
 def stage_table(records: Sequence[Record], form: str = "pipe") -> str:
-    """Times, counts and memory of stages, one row per record.
+    """Times, counts and memory of stages, one row per record; those of a group stand together.
 
     Args:
         form: as ``tabulate`` names it.
     """
-    rows = []
-    for record in records:
+    rows, groups = [], list(dict.fromkeys(record.group for record in records))
+    for record in sorted(records, key=lambda record: groups.index(record.group)):
         row: dict[str, object] = {"task": record.group, "what": record.arm, **record.axes}
         for name, measure in record.measures.items():
             timed = measure.interval or measure.kind == "timing"  # the median, because single repeats are disturbed
