@@ -28,7 +28,6 @@ from dipddpm.prior_sets import PriorSettings, make_priors
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
 from dipddpm.schedule import Schedule
-from dipddpm.stopping import stopping_rules
 from dipddpm.tasks import task
 from dipddpm.training import Training, TrainingSettings, initial_network
 from dipddpm.training_loss import held_out_loss
@@ -106,7 +105,9 @@ DECODER = architecture_class("deep_decoder")
 
 
 def restoration(folder, denoiser):
-    small = profile("smoke").override(["images=5", "validation_images=3", "dip.iterations=4,8", "trials=2"])
+    small = profile("smoke").override(
+        ["images=5", "validation_images=3", "dip.architecture=deep_decoder", "dip.iterations=4,8", "trials=2"]
+    )
     return Restoration(Fits(small.restoration, DATA, Store(folder).measured), denoiser)
 
 
@@ -115,12 +116,12 @@ def test_fits_with_their_stopping_rules(tmp_path, short, denoiser):
     expected = restoration(tmp_path / "a", denoiser).fits.fit("inpaint", "deep_decoder")
     with short(DECODER, 2, "layers", spared=3) as memory:  # it fails at the third iteration
         halved = restoration(tmp_path / "b", denoiser).fits.fit("inpaint", "deep_decoder")
-    assert memory.failed == [5, 3] and memory.went == [2] * (8 + 3) * 3  # the twin of a lone image makes it two
+    assert memory.failed == [5, 3] and memory.went == [2] * (8 + 5) * 3  # the twin of a lone image makes it two
     # An ulp moves this decoder by 1.3e-6 in 20 iterations, and slices start with no more than that.
     for name in "last", "ema", "loss":
         assert torch.allclose(getattr(halved, name), getattr(expected, name), atol=1e-5)
     assert halved.iterations == expected.iterations and halved.parameters == expected.parameters
-    assert halved.stopped.keys() == expected.stopped.keys() == set(stopping_rules())
+    assert halved.stopped.keys() == expected.stopped.keys() == {"es-wmv", "es-emv", "oracle"}
     for rule, (mu, charged) in halved.stopped.items():
         assert torch.allclose(mu, expected.stopped[rule][0], atol=1e-5)
         assert torch.equal(charged, expected.stopped[rule][1])

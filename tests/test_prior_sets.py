@@ -36,7 +36,9 @@ def test_priors_are_made_in_batches_once_and_charged(tmp_path, monkeypatch):
 @pytest.mark.numerics
 def test_a_training_prior_is_made_as_one_at_test_time_is(tmp_path):
     """From the observation, with the generators of the image: the same image gets the same prior in the experiment."""
-    small = profile("smoke").override(["images=3", "validation_images=2", "dip.iterations=3"])
+    small = profile("smoke").override(
+        ["images=3", "validation_images=2", "dip.iterations=3", "dip.architecture=deep_decoder"]
+    )
     fits = Fits(small.restoration, open_dataset("photo-patches"), Store(tmp_path).measured, seed=1)
     fit = fits.fit("super_resolution", "deep_decoder").mu(3)
     expected = fits.observation("super_resolution", "test").consistent(fit)

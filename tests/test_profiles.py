@@ -77,8 +77,10 @@ def test_what_is_chosen_by_its_validation_score_is_looked_at_itself():
 
 def test_every_honest_use_of_a_fit_is_a_treatment():
     roles = {arm.label: arm.role for arm in arms(profile("quick").restoration, "inpaint")}
-    assert {roles[f"dip skip:32 {use}"] for use in ("100", "300", "300 ema", "es-wmv", "tv 300")} == {"treatment"}
-    assert roles["dip skip:32 300 raw"] == roles["untrained skip:32"] == roles["shuffled skip:32 300"] == "ablation"
+    assert {roles[f"dip skip:32 {use}"] for use in ("50", "200", "200 ema", "es-wmv", "red_denoiser 200")} == {
+        "treatment"
+    }
+    assert roles["dip skip:32 200 raw"] == roles["untrained skip:32"] == roles["shuffled skip:32 200"] == "ablation"
     assert roles["dip skip:32 oracle"] == "bound"
 
 
@@ -176,7 +178,7 @@ def test_what_only_adds_cells_does_not_decide_the_others(option):
     if option == "dip.architecture":
         other = quick.override([f"{option}=skip:32,resnet"])
     elif option == "dip.iterations":
-        other = quick.override([f"{option}=7,300"])
+        other = quick.override([f"{option}=7,200"])
     else:
         other = quick.override([f"{option}={'inpaint' if option == 'task' else 'resnet' if 'arch' in option else '7'}"])
     assert (other.decides() == quick.decides()) == all_axes()[option].adds_cells

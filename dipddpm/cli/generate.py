@@ -9,6 +9,7 @@ from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import Generation
+from dipddpm.experiments.recipes import Recipe
 from dipddpm.generate import generate
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     if args.prior_from:
         start = prior(args.prior)
         longest = args.dip_iterations if start.iterations is None else start.iterations
-        arm = Arm(start, args.dip_architecture, longest) if start.uses_dip else Arm(start)
+        arm = Arm(start, Recipe(args.dip_architecture), longest) if start.uses_dip else Arm(start)
         generation = Generation(
             open_dataset(args.prior_from, args.data_root, denoiser.size), denoiser,
             Store(args.cache, args.device).measured, iterations=[arm.iterations], seed=args.seed, device=args.device,

@@ -91,17 +91,18 @@ def dip_flops(architecture: type[DeepImagePrior], size: int, width: int | None =
 
 
 @cache
+def _operations(architecture: str, first: str) -> int:
+    return dip_flops(architecture_class(architecture), 32, width_for(architecture, 32, first))["flops"]
+
+
 def share(recipe: Recipe, first: str) -> float:
     """What an iteration of a recipe costs, as a share of an iteration of the plain fit of the architecture ``first``.
 
     By passes and by floating-point operations on images of 32 px, so that it is the same on every machine. What a
     recipe is charged in the end are its seconds.
     """
-
-    def operations(name: str) -> float:
-        return dip_flops(architecture_class(name), 32, width_for(name, 32, first))["flops"]
-
-    return (operations(recipe.architecture) / operations(first)) ** GROWTH * recipe.passes()
+    ratio = _operations(recipe.architecture, first) / _operations(first, first)
+    return ratio**GROWTH * recipe.passes()
 
 
 def at_equal_cost(iterations: Sequence[int], recipe: Recipe, first: str) -> tuple[int, ...]:

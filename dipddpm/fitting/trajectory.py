@@ -164,7 +164,7 @@ class Trajectory(FittingMethod):
                 watched[rule.name] += looked
                 aside += looked
 
-        stopped = {rule.name: (rule.mu, rule.charged) for rule in rules}
+        stopped = {rule.name: (rule.mu.clone(), rule.charged) for rule in rules}  # two may keep the same output
         outputs = torch.stack(last), torch.stack(averages), torch.stack(losses)
         parameters = parameter_count(architecture, size, width)
         taken = {name: tuple(so_far) for name, so_far in watching.items()}
