@@ -7,7 +7,7 @@ at no more than the treatment's total cost, and the comparator at the same budge
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ class Sample:
         seconds: {stage: seconds per image}, counted work times the run's pace of it, mean over repeats.
         cost: their sum.
         repeats: which repeats these are, in the order of the values.
+        populations: {metric of the images together: value and 95 % interval, each a mean over repeats}.
     """
 
     record: Record
@@ -34,6 +35,7 @@ class Sample:
     seconds: dict[str, float]
     cost: float
     repeats: tuple[int, ...]
+    populations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     _intervals: dict[str, Estimate] = field(default_factory=dict, repr=False)
 
     def clusters(self, metric: str) -> np.ndarray:
@@ -120,14 +122,19 @@ def samples(records: Iterable[Record]) -> list[Sample]:
             raise ValueError(f"{first.suite}: {first.arm} at {first.budget} is recorded twice for one repeat")
         for other in members[1:]:
             _check_same_images(first, other)
-        # Counts are left out: they have a single value and not one per image.
-        metrics = [name for name, measure in first.measures.items() if measure.kind != "structure"]
+        # Counts and metrics of a population are left out: they have a single value and not one per image.
+        metrics = [name for name, m in first.measures.items() if m.kind != "structure" and not m.interval]
         values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in metrics}
         charged = [paces.seconds(member) for member in members]
         stages = dict.fromkeys(stage for seconds in charged for stage in seconds)
         seconds = {stage: float(np.mean([s.get(stage, 0.0) for s in charged])) for stage in stages}
         repeats = tuple(member.repeat for member in members)
-        made.append(Sample(first, values, seconds, sum(seconds.values()), repeats))
+        populations = {
+            name: tuple(np.mean([[m.measures[name].values[0], *m.measures[name].interval] for m in members], axis=0))
+            for name, measure in first.measures.items()
+            if measure.interval
+        }
+        made.append(Sample(first, values, seconds, sum(seconds.values()), repeats, populations))
     return made
 
 

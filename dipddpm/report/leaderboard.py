@@ -74,6 +74,8 @@ def _row(sample: Sample, judge: str, value: Estimate, comparisons: Comparisons) 
     for name in sample.values:
         estimate = value if name == judge else sample.interval(name)
         row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    for name, (mean, low, high) in sample.populations.items():
+        row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     row |= _cost(sample, others, run)
     row |= _reached(sample, judge, others, run)
     return row

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 import pandas as pd
 
-from dipddpm.measure.record import Record, Run
+from dipddpm.measure.record import UNPAIRED, Record, Run
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.leaderboard import levels
 from dipddpm.report.metric_names import metric_name
@@ -20,7 +20,7 @@ def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = 
     Args:
         tablefmt: as ``tabulate`` names it.
     """
-    made = []
+    made, populations = [], _population_metrics(rows, run)
     for _, row in rows.iterrows():
         name = row["arm"] + (" (learned)" if row["training_seconds"] else "")
         shown: dict[str, object] = {
@@ -31,10 +31,19 @@ def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = 
         for metric in (judge, *(other for other in run.judges if other != judge)):
             if metric in row:
                 shown[_heading(run, metric)] = _value(row, run, metric, with_interval=metric == judge)
+        for metric in populations:
+            shown[_heading(run, metric)] = "" if pd.isna(row.get(metric)) else f"{row[metric]:.4f}"
         form = ".3f" if row["seconds"] >= 0.1 else ".2g"
         shown |= {"s / image": f"{row['seconds']:{form}}", "setting": row["setting"] or ""}
         made.append(shown)
     return pd.DataFrame(made).to_markdown(index=False, disable_numparse=True, tablefmt=tablefmt)
+
+
+def _population_metrics(rows: pd.DataFrame, run: Run) -> list[str]:
+    """Metrics of the restorations of a row as a population, where any of these rows has one."""
+    competing = [record for record in run.records if record.role not in UNPAIRED]
+    names = dict.fromkeys(name for r in competing for name, measure in r.measures.items() if measure.interval)
+    return [name for name in names if name in rows and rows[name].notna().any()]
 
 
 def levels_table(rows: pd.DataFrame, run: Run) -> str:

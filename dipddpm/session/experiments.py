@@ -16,6 +16,7 @@ from dipddpm.experiments.fitting_quality import FittingExperiment
 from dipddpm.experiments.generation import Generation
 from dipddpm.experiments.profiles import Profile
 from dipddpm.experiments.restoration import Restoration
+from dipddpm.experiments.restored_population import RestoredPopulations
 from dipddpm.experiments.training_quality import TrainingQuality
 from dipddpm.experiments.training_runs import TrainingRuns
 from dipddpm.extractors import NamedExtractor
@@ -68,6 +69,11 @@ class Experiments:
     def fitting(self) -> FittingExperiment:
         """What each recipe of a DIP reaches alone, and how soon."""
         return FittingExperiment(self.restoration)
+
+    @cached_property
+    def restored_populations(self) -> RestoredPopulations:
+        """How natural the restorations of an arm look together."""
+        return RestoredPopulations(self.fits, self.extractor)
 
     @cached_property
     def generation(self) -> Generation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ def restoration_record(
     group: str = "",
     name: str = "",
     role: RecordRole | None = None,
+    population: Mapping[str, Sequence] = MappingProxyType({}),
     **axes: object,
 ) -> Record:
     """A cell of the restoration experiment.
@@ -46,6 +48,7 @@ def restoration_record(
         suite: the question; suites that fill one table share it.
         group: what the arm competes within, the task by default.
         name: of the row, the label of the arm by default; role: of the record, that of the arm by default.
+        population: {title: [value, interval or None, whether higher is better]} of the restorations together.
         axes: further settings to tell rows apart by.
     """
     setting, leak, images = cell.setting, task_named(task).leak, experiments.fits.images("test")
@@ -73,7 +76,9 @@ def restoration_record(
             **setting.axes(),
             **axes,
         },
-        measures=_scores(cell.scores) | {"nfe": Measure("", False, "structure", [cell.nfe])},
+        measures=_scores(cell.scores)
+        | _of_populations(population)
+        | {"nfe": Measure("", False, "structure", [cell.nfe])},
         seconds=cell.seconds,
         units={"dip": cell.passes, "prior": float("prior" in cell.seconds), "diffusion": cell.nfe},
         pace=pace(experiments, arm, cell),

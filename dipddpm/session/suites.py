@@ -97,7 +97,9 @@ def record_cell(record, experiments) -> Callable[..., None]:
     """Adds a cell of the restoration experiment to the run; arguments are those of :func:`restoration_record`."""
 
     def add(task: str, arm: Arm, cell: Cell, **options: Any) -> None:
-        record(restoration_record(experiments, task, arm, cell, **options))
+        # A row that no leaderboard shows needs no features of its images.
+        scores = experiments.restored_populations.scores(cell.x_hat) if cell.chosen else {}
+        record(restoration_record(experiments, task, arm, cell, population=scores, **options))
 
     return add
 
