@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
+import planted
 import pytest
 import torch
 
-import planted
 from dipddpm.data import to_uint8
 from dipddpm.experiments.restored_population import LEAST, RestoredPopulations
 from dipddpm.measure.record import Measure

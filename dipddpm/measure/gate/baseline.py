@@ -5,7 +5,7 @@ A baseline is a JSON file that is reviewed like code. It has one section for CPU
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +14,7 @@ from dipddpm.measure.content import digest
 from dipddpm.measure.files import readable_json, write_text
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.record import Measure, MeasureError, Record, Run, read_measure
+from dipddpm.measure.strict_json import strict_json
 
 FORMAT = 3
 BY = "by "  # how the part of a key begins that names the judge
@@ -178,14 +179,16 @@ def load(file: Path, check: bool = True) -> dict[str, Section]:
         MeasureError: not a baseline, of another format, or with a tolerance that cannot hold.
     """
     try:
-        text = json.loads(file.read_text(encoding="utf-8"))
+        text = strict_json(file.read_text(encoding="utf-8"))
         found = text.pop("format")
         if found != FORMAT:
             raise MeasureError(f"{file}: format {found}, this version reads {FORMAT}: promote a run again")
         sections = {name: _section(section) for name, section in text.items()}
     except FileNotFoundError as error:
         raise NoBaseline(f"{file}: no such baseline: `dipddpm baseline promote RUN --reason ...`") from error
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, MeasureError):
+            raise
         raise MeasureError(f"{file}: not a baseline of dipddpm ({type(error).__name__}: {error})") from error
     for section in sections.values():
         if check:
@@ -213,7 +216,9 @@ def _section(text: dict) -> Section:
     entries = {}
     for key, values in text.pop("entries").items():
         of = values.pop("of")
-        measures = {name: _measure_of_json(m) for name, m in values.items()}
+        measures = {name: _measure_of_json(key, name, m) for name, m in values.items()}
+        if isinstance(of["n"], bool) or not isinstance(of["n"], int) or of["n"] < 0:
+            raise ValueError(f"{key}: n {of['n']!r} is no number of images")
         entries[key] = BaselineEntry(of["suite"], of["items"], of["n"], of["seeds"], measures)
     return Section(**text, entries=entries)
 
@@ -229,6 +234,14 @@ def _measure_as_json(measure: Measure) -> dict:
     return text | {name: values for name, values in more.items() if values}
 
 
-def _measure_of_json(text: dict) -> Measure:
+def _measure_of_json(key: str, name: str, text: dict) -> Measure:
+    """A measure of an entry; whatever is not finite or missing would hold against every run."""
     higher = {"higher": True, "lower": False}[text.pop("better")]
-    return read_measure(text | {"higher_is_better": higher})
+    try:
+        measure = read_measure(text | {"higher_is_better": higher})
+    except ValueError as error:
+        raise ValueError(f"{key}: {name}: {error}") from error
+    numbers = [*measure.values, *measure.interval, *measure.yardstick]
+    if not measure.values or not all(math.isfinite(value) for value in numbers):
+        raise ValueError(f"{key}: {name} has no value, or one that is not finite: promote a run again")
+    return measure
