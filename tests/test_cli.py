@@ -167,4 +167,9 @@ def test_what_is_not_published(tmp_path, monkeypatch, capsys, changes, message):
 def test_a_run_changes_no_file_under_version_control():
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert {"reports/latest/", ".dipddpm/"} <= set(ignored)
-    assert {path.name for path in (ROOT / "reports").iterdir()} <= {"reference", "latest", "nvidia-h100"}
+    assert {path.name for path in (ROOT / "reports").iterdir()} <= {
+        "reference",
+        "latest",
+        "nvidia-h100",
+        "cifar10-jpeg",
+    }

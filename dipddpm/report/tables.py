@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
@@ -32,7 +33,8 @@ def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = 
             if metric in row:
                 shown[_heading(run, metric)] = _value(row, run, metric, with_interval=metric == judge)
         for metric in populations:
-            shown[_heading(run, metric)] = "" if pd.isna(row.get(metric)) else f"{row[metric]:.4f}"
+            heading = _heading(run, metric).replace(metric_name(metric), metric)  # a title keeps its letters
+            shown[heading] = "" if pd.isna(row.get(metric)) else f"{row[metric]:.4f}"
         form = ".3f" if row["seconds"] >= 0.1 else ".2g"
         shown |= {"s / image": f"{row['seconds']:{form}}", "setting": row["setting"] or ""}
         made.append(shown)
@@ -101,7 +103,7 @@ def stage_table(records: Sequence[Record], form: str = "pipe") -> str:
             timed = measure.interval or measure.kind == "timing"  # the median, because single repeats are disturbed
             middle = median(measure.values) if timed else fmean(measure.values)
             text = f"{middle:.0f}" if measure.kind == "structure" and middle > 1000 else f"{middle:.4g}"
-            if measure.interval:
+            if all(map(math.isfinite, measure.interval)) and measure.interval:
                 text += " [{:.4g}, {:.4g}]".format(*measure.interval)
             row[f"{name} ({measure.unit})" if measure.unit else name] = text
         for stage, added in record.memory.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -152,7 +153,8 @@ def fitting_record(experiments: Experiments, task: str, recipe: Recipe, found: F
     def per_image(values: np.ndarray | Sequence[float], unit: str, higher: bool) -> Measure:
         """A mean over images, with the interval over photographs."""
         mean = mean_interval(values, photographs)
-        return Measure(unit, higher, "timing", [mean.mean], interval=[mean.low, mean.high])
+        known = math.isfinite(mean.high - mean.low)  # not where nearly all values are the same
+        return Measure(unit, higher, "timing", [mean.mean], interval=[mean.low, mean.high] if known else ())
 
     def count(value: float, unit: str = "") -> Measure:
         return Measure(unit, False, "timing", [value])
