@@ -245,10 +245,10 @@ def read_measure(text: Mapping) -> Measure:
     Raises:
         ValueError: a field of another type than a measure has.
     """
-    read = {name: [_number(v) for v in _listed(name, text[name])] for name in ("values", "interval") if name in text}
-    yardstick = [_number(v) for v in _listed("yardstick", text.get("yardstick", []))]
+    listed = [name for name in ("values", "interval", "yardstick") if name in text]
+    read = {name: [_number(v) for v in _listed(name, text[name])] for name in listed}
     reruns = tuple(map(read_measure, _listed("reruns", text.get("reruns", ()))))
-    made = Measure(**{**text, **read, "yardstick": yardstick, "reruns": reruns})
+    made = Measure(**{**text, **read, "reruns": reruns})
     if made.kind not in get_args(Kind):
         raise ValueError(f"kind {made.kind!r}: choose from {', '.join(get_args(Kind))}")
     if not isinstance(made.unit, str) or not isinstance(made.higher_is_better, bool):
