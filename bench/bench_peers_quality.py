@@ -65,10 +65,10 @@ def plain_loop(observation, count, device):
     return work
 
 
-def time_to_quality(fits, recipe: Recipe, iterations, observation, device):
+def time_to_quality(fits, task, recipe: Recipe, iterations, device):
     """Ratios, pair by pair: seconds per image of the plain loop over those of one batch of the recipe."""
-    method, width, size = recipe.method(), fits.width(recipe.architecture), fits.dataset.size
-    method = method.with_denoiser(fits.denoiser) if fits.denoiser else method
+    method, width, size = fits.method(recipe, task), fits.width(recipe.architecture), fits.dataset.size
+    observation = fits.observation(task, "validation")
     many = observation.repeat(-(-IMAGES // len(observation.y))).part(slice(IMAGES))
 
     def batch():
@@ -91,9 +91,7 @@ def bench_peers_quality(task, asked_for, experiments, record):
         return curve.seconds[curve.iterations.index(found[recipe])]
 
     for recipe in sorted(found, key=seconds)[:3]:
-        ratios, ours = time_to_quality(
-            fits, recipe, found[recipe], fits.observation(task, "validation"), experiments.device
-        )  # fmt: skip
+        ratios, ours = time_to_quality(fits, task, recipe, found[recipe], experiments.device)
         middle = median_ratio(ratios, [1.0])
         record(
             Record(

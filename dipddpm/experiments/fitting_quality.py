@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -82,18 +81,19 @@ class FittingExperiment:
         seconds = tuple(s / len(x_0) for s in fit.seconds)
         return FitCurve(fit.iterations, torch.stack(quality).cpu().numpy(), seconds)
 
-    def _best_duration(self, task: str, recipe: Recipe, choices: Sequence[int]) -> int:
+    def _best_duration(self, task: str, recipe: Recipe) -> int:
+        choices = self.restoration.axes.iterations_for(task, recipe)
         curve = self.curve(task, recipe, "validation")
         sign = 1 if self.judge.higher_is_better else -1
         return max(choices, key=lambda i: sign * curve.quality[curve.iterations.index(i)].mean())
 
     def quality(self, task: str, recipe: Recipe, run: Execute = direct) -> FittingQuality:
         """What a recipe reaches on the test images of a task, alone and with diffusion after it."""
-        axes, first = self.restoration.axes, Recipe(self.restoration.axes.architectures_for(task)[0])
+        first = Recipe(self.restoration.axes.architectures_for(task)[0])
         stored = self.fits.stored_fit(task, recipe, run=run)
         curve, plain = self.curve(task, recipe, "test"), self.curve(task, first, "test")
-        at = self.best_duration(task, recipe, axes.iterations_for(task, recipe))
-        level = self.best_duration(task, first, axes.iterations_for(task, first))
+        at = self.best_duration(task, recipe)
+        level = self.best_duration(task, first)
         place = curve.reached(plain.quality[plain.iterations.index(level)], self.judge.higher_is_better)
         seconds = np.array([*curve.seconds, curve.seconds[-1]])
         chosen = curve.iterations.index(at)

@@ -213,9 +213,9 @@ class Run:
             raise MeasureError(f"{path}: no such run file") from error
         except OSError as error:
             raise MeasureError(f"{path}: cannot be read ({error.strerror}): name a run file") from error
+        except MeasureError:
+            raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, MeasureError):
-                raise
             raise MeasureError(f"{path}: not a run file of dipddpm ({error})") from error
 
 

@@ -186,9 +186,9 @@ def load(file: Path, check: bool = True) -> dict[str, Section]:
         sections = {name: _section(section) for name, section in text.items()}
     except FileNotFoundError as error:
         raise NoBaseline(f"{file}: no such baseline: `dipddpm baseline promote RUN --reason ...`") from error
+    except MeasureError:
+        raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, MeasureError):
-            raise
         raise MeasureError(f"{file}: not a baseline of dipddpm ({type(error).__name__}: {error})") from error
     for section in sections.values():
         if check:
