@@ -88,17 +88,22 @@ def _train_extractor(verbs: argparse._SubParsersAction) -> None:
     p.set_defaults(module="dipddpm.cli.train_extractor")
 
 
-def _train_warm_start(verbs: argparse._SubParsersAction) -> None:
-    p = verbs.add_parser("train-warm-start", help="train the prior 'learned'; run again to go on where it stopped")
+def _add_supervised(p: argparse.ArgumentParser, steps: int, lr: float) -> None:
+    """What the trainings on degraded photographs have in common, with their own defaults."""
     p.add_argument("--dataset", required=True, help="what the denoiser was trained on: cifar10, folder:PATH, ...")
     p.add_argument("--data-root", type=Path, help=DATA_ROOT)
     p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
     p.add_argument("--task", type=names, default=(), help="degradations, with commas (default: all that leak nothing)")
-    p.add_argument("--steps", type=count, default=2500, help="updates (default %(default)s)")
+    p.add_argument("--steps", type=count, default=steps, help="updates (default %(default)s)")
     p.add_argument("--batch", type=count, default=16, help="images per update, over all tasks (default %(default)s)")
-    p.add_argument("--lr", type=rate, default=3e-3, help="peak learning rate (default %(default)s)")
+    p.add_argument("--lr", type=rate, default=lr, help="peak learning rate (default %(default)s)")
     p.add_argument("--ema", type=decay, default=0.99, help="decay of the averaged weights (default %(default)s)")
     p.add_argument("--size", type=count, default=32, help="pixels (default %(default)s)")
+
+
+def _train_warm_start(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser("train-warm-start", help="train the prior 'learned'; run again to go on where it stopped")
+    _add_supervised(p, steps=2500, lr=3e-3)
     p.add_argument("--channels", type=integers, default=(48, 96), help="width per resolution (default 48,96)")
     p.add_argument("--blocks", type=count, default=1, help="residual blocks per resolution (default %(default)s)")
     p.add_argument(
@@ -113,15 +118,7 @@ def _train_educated(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "train-educated", help="train what the fitting method 'educated' begins with; run again to go on"
     )
-    p.add_argument("--dataset", required=True, help="what the denoiser was trained on: cifar10, folder:PATH, ...")
-    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
-    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
-    p.add_argument("--task", type=names, default=(), help="degradations, with commas (default: all that leak nothing)")
-    p.add_argument("--steps", type=count, default=1500, help="updates (default %(default)s)")
-    p.add_argument("--batch", type=count, default=16, help="images per update, over all tasks (default %(default)s)")
-    p.add_argument("--lr", type=rate, default=1e-2, help="peak learning rate (default %(default)s)")
-    p.add_argument("--ema", type=decay, default=0.99, help="decay of the averaged weights (default %(default)s)")
-    p.add_argument("--size", type=count, default=32, help="pixels (default %(default)s)")
+    _add_supervised(p, steps=1500, lr=1e-2)
     p.add_argument("--width", type=count, default=32, help="of the network 'skip' (default %(default)s)")
     p.add_argument("--held-out", type=count, default=256, help="validation images for the PSNR (default %(default)s)")
     p.add_argument("--seed", type=int, default=0)

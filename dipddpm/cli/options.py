@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from dipddpm.errors import InputError
@@ -24,6 +26,17 @@ def add_precision(p: argparse.ArgumentParser) -> None:
         help="of the denoiser's products: fp32, tf32 (CUDA) or bf16 (default tf32 on CUDA, else fp32)",
     )  # fmt: skip
     p.add_argument("--compile", action="store_true", help="the denoiser through torch.compile")
+
+
+def provenance(data: str) -> dict[str, object]:
+    """What every record of a training says of how it came about.
+
+    Args:
+        data: label of the data set.
+    """
+    import torch  # imported here: help needs no torch
+
+    return {"command": "dipddpm " + shlex.join(sys.argv[1:]), "data": data, "torch": torch.__version__}
 
 
 def count(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dipddpm.cli.options import writable
+from dipddpm.cli.options import provenance, writable
 from dipddpm.data import open_dataset
 from dipddpm.distributed import Processes, processes
 from dipddpm.injection import Injection, injection, injections
@@ -68,11 +67,7 @@ def run(args: argparse.Namespace) -> None:
             device=device,
             processes=group,
             keep_at=args.keep_at,
-            provenance={
-                "command": "dipddpm " + shlex.join(sys.argv[1:]),
-                "data": dataset.label,
-                "torch": torch.__version__,
-            },
+            provenance=provenance(dataset.label),
         )
         if group.first:
             losses = ", ".join(f"t={t}: {loss:.4f}" for t, loss in record["held_out_loss"].items())

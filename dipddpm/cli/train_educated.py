@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 
-import torch
-
-from dipddpm.cli.options import writable
+from dipddpm.cli.options import provenance, writable
 from dipddpm.data import open_dataset
 from dipddpm.train_educated import EducatedSettings, train_educated
 
@@ -20,14 +16,9 @@ def run(args: argparse.Namespace) -> None:
     settings = EducatedSettings(
         args.steps, batch=args.batch, lr=args.lr, ema_decay=args.ema, seed=args.seed, tasks=args.task, width=args.width
     )
-    provenance = {
-        "command": "dipddpm " + shlex.join(sys.argv[1:]),
-        "data": dataset.label,
-        "torch": torch.__version__,
-        "device": args.device,
-    }
     record = train_educated(
-        dataset, args.out, settings, device=args.device, held_out=args.held_out, provenance=provenance
-    )
+        dataset, args.out, settings, device=args.device, held_out=args.held_out,
+        provenance=provenance(dataset.label) | {"device": args.device},
+    )  # fmt: skip
     found = ", ".join(f"{name} {db:.2f}" for name, db in record["psnr"].items())
     print(f"wrote {args.out} after {record['updates']} updates; dB on validation images before a fit: {found}")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 
-import torch
-
-from dipddpm.cli.options import writable
+from dipddpm.cli.options import provenance, writable
 from dipddpm.data import open_dataset
 from dipddpm.train_warm_start import WarmStartSettings, train_warm_start
 
@@ -21,14 +17,9 @@ def run(args: argparse.Namespace) -> None:
         args.steps, batch=args.batch, lr=args.lr, ema_decay=args.ema, seed=args.seed, tasks=args.task,
         channels=args.channels, blocks=args.blocks,
     )  # fmt: skip
-    provenance = {
-        "command": "dipddpm " + shlex.join(sys.argv[1:]),
-        "data": dataset.label,
-        "torch": torch.__version__,
-        "device": args.device,
-    }
     record = train_warm_start(
-        dataset, args.out, settings, device=args.device, held_out=args.held_out, provenance=provenance
-    )
+        dataset, args.out, settings, device=args.device, held_out=args.held_out,
+        provenance=provenance(dataset.label) | {"device": args.device},
+    )  # fmt: skip
     psnr = ", ".join(f"{name} {found['psnr']:.2f}" for name, found in record["calibration"].items())
     print(f"wrote {args.out} after {record['updates']} updates; dB on validation images: {psnr}")
