@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from dipddpm.errors import InputError
+from dipddpm.paths import given_path
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -24,6 +25,14 @@ def add_precision(p: argparse.ArgumentParser) -> None:
         help="of the denoiser's products: fp32, tf32 (CUDA) or bf16 (default tf32 on CUDA, else fp32)",
     )  # fmt: skip
     p.add_argument("--compile", action="store_true", help="the denoiser through torch.compile")
+
+
+def path(text: str) -> Path:
+    """A file or folder; ``~`` is the home folder also where no shell replaces it, as in ``--out=~/x``."""
+    try:
+        return given_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def count(text: str) -> int:

@@ -27,7 +27,7 @@ FOLDERS: Mapping[Split, tuple[str, ...]] = {
 }
 """Names of sub-folders that hold a split, in upper or lower case."""
 UNSEEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
-"""Folders that file managers fill with copies and thumbnails and do not show; so are all whose name begins with a dot."""
+"""Folders that file managers fill with copies and thumbnails and do not show, as those with a dot before the name."""
 ORIENTATION = 0x0112  # of EXIF, section 4.6.4
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
