@@ -147,7 +147,7 @@ def test_equal_pixels_are_never_in_two_splits(tmp_path, capsys, suffix):
 def test_a_split_of_copies_alone_is_refused(tmp_path):
     for split in ("train", "test"):
         photographs(tmp_path / split, 5)
-    with pytest.raises(InputError, match=r"no train image is left, since all \d equal test or validation images"):
+    with pytest.raises(InputError, match=r"no \w+ image is left, since all \d equal test"):
         opened(tmp_path).load("train")
 
 
@@ -220,7 +220,7 @@ def test_names_that_are_no_utf_8(tmp_path):
     assert open_dataset(f"folder:{inside}").label.encode("utf-8").endswith(b"/caf\\xe9")
     for file in inside.iterdir():
         file.write_text("no image")
-    with pytest.raises(InputError, match=r"caf\\xe9 \d+\.png: not a readable image") as refused:
+    with pytest.raises(InputError, match=r"caf\\xe9/.*\d+\.png: not a readable image") as refused:
         for split in SPLITS:
             opened(tmp_path).load(split)
     assert str(refused.value).encode("utf-8")
