@@ -28,7 +28,7 @@ INDEX = "model_index.json"
 UNET_CONFIG, SCHEDULER_CONFIG, WEIGHTS = "config.json", "scheduler_config.json", "diffusion_pytorch_model"
 LARGEST, LAYERS, LONGEST = 8192, 64, 100_000
 """Of any size in the configuration of a network, of its layers in a block and of its lists, and of a schedule."""
-WRAPPERS = re.compile(r"^(module\.)+|_orig_mod\.")
+WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+|_orig_mod\.")
 """What DistributedDataParallel puts before the name of every tensor, and torch.compile into it."""
 
 
