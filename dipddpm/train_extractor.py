@@ -19,6 +19,7 @@ from dipddpm.data import Dataset, Split
 from dipddpm.data.folder import Folder
 from dipddpm.errors import InputError
 from dipddpm.extractors.embedded64 import SIZE, WIDTH, Embedding, checkpoint, prepare
+from dipddpm.paths import shown
 from dipddpm.rng import image_keys, seed_for
 from dipddpm.training import learning_rate
 
@@ -33,14 +34,14 @@ def labels(dataset: Dataset, split: Split) -> list[str]:
     """
     if not isinstance(dataset, Folder):
         raise InputError(f"data set {dataset.label!r} carries no classes: use folder:PATH with one sub-folder a class")
-    root = Path(dataset.location or "")
     found = []
     for file in dataset.files(split):
-        parts = file.relative_to(root).parts[:-1]
-        inside = parts[1:] if parts[:1] in (("train",), ("validation",), ("test",)) else parts
+        inside = file.relative_to(dataset.place_of(split)).parts[:-1]
         if not inside:
-            raise InputError(f"{file} lies in no class folder: an extractor is trained on one sub-folder a class")
-        found.append(inside[0])
+            raise InputError(
+                f"{shown(file)} lies in no class folder: an extractor is trained on one sub-folder a class"
+            )
+        found.append(shown(inside[0]))
     return found
 
 

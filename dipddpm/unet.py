@@ -16,6 +16,10 @@ from torch import Tensor, nn
 
 from dipddpm.errors import InputError
 
+LIMITS = {"size": 8192, "in_channels": 64, "blocks": 64, "groups": 8192}
+"""Largest value of each size of a network: far beyond what is trained, and small enough to be built at once."""
+WIDEST, RESOLUTIONS = 8192, 16
+
 
 def time_embedding(t: Tensor, dim: int) -> Tensor:
     """Sinusoidal embedding of the step, (N,) -> (N, dim); Vaswani et al. 1706.03762, section 3.5."""
@@ -109,7 +113,8 @@ class UNet(Stored):
         dropout: probability, inside each residual block.
 
     Raises:
-        InputError: widths that the groups do not divide, or none; a size that cannot be halved that often.
+        InputError: a size that is no whole number or beyond :data:`LIMITS`; widths that the groups do not divide, or
+            none; a size that cannot be halved that often.
     """
 
     def __init__(
@@ -123,6 +128,10 @@ class UNet(Stored):
         dropout: float = 0.0,
     ):
         super().__init__()
+        _check_sizes(dict(size=size, in_channels=in_channels, blocks=blocks, groups=groups))
+        _check_lists(dict(channels=channels, attention_at=attention_at))
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+            raise InputError(f"a U-Net of dropout {_briefly(dropout)}: choose a number from 0 that is below 1")
         if not channels or channels[0] % 2 or any(c < 1 or c % groups for c in channels):
             raise InputError(
                 f"a U-Net of channels {','.join(map(str, channels)) or 'none'}: each width must be a multiple of "
@@ -184,3 +193,28 @@ class UNet(Stored):
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], dim=1), emb) if isinstance(layer, Stage) else layer(h)
         return self.head(h)
+
+
+def _check_sizes(sizes: Mapping[str, object]) -> None:
+    for name, value in sizes.items():
+        if not _whole(value, 1, LIMITS[name]):
+            raise InputError(f"a U-Net of {name} {_briefly(value)}: choose a whole number from 1 to {LIMITS[name]}")
+
+
+def _check_lists(lists: Mapping[str, Sequence[int]]) -> None:
+    for name, values in lists.items():
+        if not isinstance(values, list | tuple) or len(values) > RESOLUTIONS:
+            raise InputError(f"a U-Net of {name} {_briefly(values)}: write at most {RESOLUTIONS} whole numbers")
+        # the smallest width is for the groups to say
+        if wrong := [value for value in values if not _whole(value, -WIDEST, WIDEST)]:
+            raise InputError(f"a U-Net of {name} {_briefly(wrong[0])}: choose whole numbers up to {WIDEST}")
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _briefly(value: object) -> str:
+    """A value as a message has it: what a damaged file holds may be a megabyte."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -160,3 +160,82 @@ def test_bad_checkpoints_are_named(tmp_path):
     save_checkpoint(tmp_path / "shape.safetensors", weights, {"model": config, "T": 1000})
     with pytest.raises(InputError, match=r"shape\.safetensors: shapes differ"):
         open_denoiser(f"unet:{tmp_path}/shape.safetensors")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A checkpoint of a few kilobytes, written anew with changes to its metadata and its weights."""
+    model = UNet(size=8, channels=(8, 16), attention_at=())
+
+    def write(weights=None, **metadata):
+        save_checkpoint(tmp_path / "a.safetensors", model.state_dict(), {"model": model.config, "T": 100})
+        with safe_open(tmp_path / "a.safetensors", "pt") as opened:
+            kept = opened.metadata()
+        changed = {key: value for key, value in (kept | metadata).items() if value is not None}
+        save_file(load_file(tmp_path / "a.safetensors") | (weights or {}), tmp_path / "a.safetensors", changed)
+        return f"unet:{tmp_path}/a.safetensors"
+
+    write.config = model.config
+    return write
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(small, value):
+    weight = torch.zeros(8)
+    weight[3] = value
+    with pytest.raises(InputError, match=r"a\.safetensors: 1 of 8 values of its tensor stem\.bias are NaN or infinite"):
+        open_denoiser(small({"stem.bias": weight}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("null", "must hold size, in_channels, channels"),
+        ("[]", "must hold size"),
+        ("3", "must hold size"),
+        ("", "is not JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("1" * 5000, "is not JSON"),
+        ("{}", "lacks size, in_channels, channels, blocks"),
+    ],
+)
+def test_metadata_that_are_no_configuration(small, text, message):
+    with pytest.raises(InputError, match=rf"a\.safetensors: its U-Net configuration {message}"):
+        open_denoiser(small(unet=text))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", 10**9), ("size", 0), ("size", -8), ("size", 8.0), ("size", "8"), ("size", None), ("size", True),
+        ("in_channels", 10**12), ("in_channels", 0), ("in_channels", [3]),
+        ("channels", 8), ("channels", None), ("channels", []), ("channels", [8] * 1000), ("channels", [8, 10**12]),
+        ("channels", [8, -16]), ("channels", [8, 16.0]), ("channels", ["8", "16"]), ("channels", {"8": 16}),
+        ("blocks", 10**9), ("blocks", 0), ("blocks", -1), ("blocks", None),
+        ("attention_at", 8), ("attention_at", list(range(10**5))), ("attention_at", [None]),
+        ("groups", 0), ("groups", -8), ("groups", 10**9), ("groups", 2.5),
+        ("dropout", 1), ("dropout", -0.1), ("dropout", float("nan")), ("dropout", "0"), ("dropout", None),
+        ("other", 1),
+    ],
+)  # fmt: skip
+def test_sizes_are_checked_before_anything_is_built(small, name, value):
+    with pytest.raises(InputError, match=r"^checkpoint .*a\.safetensors: .*(U-Net|takes|halve)") as refused:
+        open_denoiser(small(unet=json.dumps(small.config | {name: value})))
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("T", ["1e400", "inf", "nan", "0", "-1", "100001", "9" * 5000, "12.5", "", "ten", "٣", None])
+def test_a_number_of_steps_that_is_none(small, T):
+    with pytest.raises(InputError, match=r"a\.safetensors: T must be a whole number from 1 to 100000, it is"):
+        open_denoiser(small(T=T))
+
+
+def test_an_injection_that_there_is_not_names_the_file(small):
+    with pytest.raises(InputError, match=r"checkpoint .*a\.safetensors: unknown injection 'telepathy': choose from"):
+        open_denoiser(small(injection="telepathy"))
+
+
+def test_a_checkpoint_in_the_home_folder(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_denoiser(small()).fingerprint == open_denoiser("unet:~/a.safetensors").fingerprint

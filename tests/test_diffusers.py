@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from numerics import apart, assert_same_to_rounding, nudged
+from safetensors.torch import load_file, save_file
 
 from dipddpm.data import to_uint8
 from dipddpm.denoisers import open_denoiser
@@ -225,3 +226,123 @@ def test_without_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(InputError, match=r"pip install dipddpm\[diffusers\]"):
         open_denoiser("diffusers:google/ddpm-cifar10-32")
+
+
+# ---- damaged and old folders --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A pipeline that opens, its tensors, and the function that writes others in their place."""
+    pipeline().save_pretrained(tmp_path)
+    file = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+
+    def write(others):
+        save_file({name: tensor.contiguous() for name, tensor in others.items()}, file, {"format": "pt"})
+        return f"diffusers:{tmp_path}"
+
+    return weights, write
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."])
+def test_the_names_of_a_wrapper_are_taken_off_and_that_is_said_once(whole, prefix, capsys):
+    weights, write = whole
+    right, x = open_denoiser(write(weights)), torch.randn(2, 3, 8, 8)
+    spec = write({prefix + name: tensor for name, tensor in weights.items()})
+    first, second = open_denoiser(spec), open_denoiser(spec)
+    assert first.fingerprint == second.fingerprint == right.fingerprint
+    assert torch.equal(first.eps(x, 500), right.eps(x, 500))
+    assert capsys.readouterr().err.count("carry the names of a wrapper (_orig_mod. or module.), taken off") == 1
+
+
+def test_tensors_that_are_missing_are_named(whole):
+    weights, write = whole
+    with pytest.raises(InputError, match=r"its unet lacks 1 of \d+ tensors: conv_in\.weight; save it again"):
+        open_denoiser(write({name: tensor for name, tensor in weights.items() if name != "conv_in.weight"}))
+    with pytest.raises(InputError, match=r"its unet lacks \d+ of \d+ tensors: mid_block.* and \d+ more; save it again"):
+        open_denoiser(write({name: tensor for name, tensor in weights.items() if not name.startswith("mid_block")}))
+    prefixed = {f"module.{name}": tensor for name, tensor in weights.items() if name != "conv_in.weight"}
+    with pytest.raises(InputError, match=r"its unet lacks 1 of \d+ tensors: conv_in\.weight"):
+        open_denoiser(write(prefixed))
+
+
+def test_tensors_without_a_place_are_named(whole, capsys):
+    weights, write = whole
+    right = open_denoiser(write(weights)).fingerprint
+    assert open_denoiser(write(weights | {"lora.up": torch.ones(3)})).fingerprint == right
+    assert "1 tensors have no place in its unet and are left out: lora.up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(whole, value):
+    weights, write = whole
+    weights["conv_in.bias"][2] = value
+    with pytest.raises(InputError, match=r"1 of 8 values of its tensor conv_in\.bias are NaN or infinite"):
+        open_denoiser(write(weights))
+
+
+def rewritten(folder, part, **changes):
+    """A pipeline with other entries in a configuration; None deletes one."""
+    pipeline(prediction_type="sample").save_pretrained(folder)
+    file = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+    content = json.loads(file.read_text(encoding="utf-8")) | changes
+    text = json.dumps({name: value for name, value in content.items() if value is not None})
+    file.write_text(text, encoding="utf-8")
+    return f"diffusers:{folder}"
+
+
+def test_predict_epsilon_of_old_schedulers(tmp_path):
+    right, x = opened(pipeline(prediction_type="sample"), tmp_path), torch.randn(1, 3, 8, 8)
+    old = open_denoiser(rewritten(tmp_path, "scheduler", prediction_type=None, predict_epsilon=False))
+    assert old.prediction == "sample" and torch.equal(old.eps(x, 500), right.eps(x, 500))
+    assert old.fingerprint == right.fingerprint
+    assert open_denoiser(rewritten(tmp_path, "scheduler", predict_epsilon=False)).prediction == "sample"
+    for said in ({"predict_epsilon": True}, {}):
+        old = open_denoiser(rewritten(tmp_path, "scheduler", prediction_type=None, **said))
+        assert old.prediction == "epsilon"
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("scheduler", {"predict_epsilon": True}, "prediction_type 'sample', and predict_epsilon true, .* 'epsilon'"),
+        ("scheduler", {"predict_epsilon": "no"}, "predict_epsilon in its scheduler is 'no'"),
+        ("scheduler", {"prediction_type": ["sample"]}, r"predicts \['sample'\]: known are epsilon"),
+        ("scheduler", {"num_train_timesteps": 10**9}, "whole number from 1 to 100000"),
+        ("scheduler", {"num_train_timesteps": "many"}, "whole number from 1 to 100000"),
+        ("scheduler", {"clip_sample_range": float("inf")}, "clip_sample_range of its scheduler is inf"),
+        ("scheduler", {"clip_sample_range": "wide"}, "clip_sample_range of its scheduler is 'wide'"),
+        ("unet", {"layers_per_block": 10**9}, "layers_per_block of its network is out of range"),
+        ("unet", {"block_out_channels": [8, 10**9]}, "block_out_channels of its network is out of range"),
+        ("unet", {"block_out_channels": [8, -16]}, "block_out_channels of its network is out of range"),
+        ("unet", {"sample_size": 10**9}, "sample_size of its network is out of range"),
+        ("unet", {"norm_num_groups": 0}, "its unet does not load"),
+    ],
+)
+def test_configurations_that_say_what_cannot_be(tmp_path, part, changes, message):
+    with pytest.raises(InputError, match=rf"^diffusers:.*{message}"):
+        open_denoiser(rewritten(tmp_path, part, **changes))
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", "", "[" * 100_000, "1" * 5000, '{"unet": 5}', '{"unet": [1]}'])
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+def test_damaged_json_is_one_clear_error(whole, tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"^diffusers:{tmp_path}: "):
+        open_denoiser(f"diffusers:{tmp_path}")
+
+
+def test_a_class_that_is_no_scheduler_is_not_opened(tmp_path):
+    pipeline().save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text(encoding="utf-8"))
+    index["scheduler"] = ["diffusers", "DiffusionPipeline"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(InputError, match="its scheduler is DiffusionPipeline, which this diffusers does not know"):
+        open_denoiser(f"diffusers:{tmp_path}")
+
+
+def test_a_pipeline_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    right = opened(pipeline(), tmp_path / "mine")
+    assert open_denoiser("diffusers:~/mine").fingerprint == right.fingerprint

@@ -19,7 +19,9 @@ from dipddpm.dip import (
 )
 from dipddpm.errors import InputError
 from dipddpm.experiments.recipes import dip_flops
+from dipddpm.fitting import fit_dip
 from dipddpm.rng import ImageRng
+from dipddpm.tasks import task
 
 SIZE = 16  # smallest that every architecture is built for
 SEEDS = [11, 22, 33]
@@ -46,11 +48,25 @@ def test_output_is_an_image_in_range(name, size, width):
 
 
 @every_architecture
-@pytest.mark.parametrize("size", [24, 40, 48, 64, 72, 88, 96, 104, 256])
-def test_any_multiple_of_8_is_supported(name, size):
+@pytest.mark.parametrize("size", [4, 5, 7, 9, 24, 30, 33, 40, 48, 50, 63, 64, 72, 88, 96, 104, 256])
+def test_any_size_from_4_is_supported(name, size):
     with torch.device("meta"):
         network = architecture_class(name)(size=size)
         assert network(torch.empty(1, *network.z_shape())).shape == (1, 3, size, size)
+
+
+@every_architecture
+def test_an_odd_size_is_fitted(name):
+    observation = task("inpaint").observe(torch.rand(2, 3, 33, 33) * 2 - 1, ImageRng([1, 2]))
+    fit = fit_dip(architecture_class(name), observation, ImageRng([3, 4]), iterations=[2], size=33, width=4)
+    assert fit.last.shape == (2, 3, 33, 33) and bool(fit.last.isfinite().all())
+
+
+@every_architecture
+@pytest.mark.parametrize("size", [0, 3])
+def test_an_image_of_a_few_pixels_is_refused(name, size):
+    with pytest.raises(InputError, match=f"a Deep Image Prior of {size} px: choose images of 4 px at least"):
+        architecture_class(name)(size=size)
 
 
 def test_halvings_leave_a_whole_number_of_at_least_4():

@@ -28,7 +28,7 @@ VERBS = [
 ]
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels", "cuda"],
+    ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels", "cuda", "paths", "notes"],
     [
         "schedule",
         "unet",

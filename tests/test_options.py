@@ -1,8 +1,13 @@
 """Values that no verb can use are refused by name before anything runs."""
 
+import argparse
+from pathlib import Path
+
 import pytest
 
+import dipddpm.session
 from dipddpm.cli import main
+from dipddpm.cli.command_line import parser
 
 
 @pytest.mark.parametrize(
@@ -38,3 +43,43 @@ def test_a_folder_is_no_run(tmp_path, capsys):
     assert f"{tmp_path}: cannot be read" in capsys.readouterr().err
     (tmp_path / "run.json").write_text("{}")
     assert main(["compare", str(tmp_path / "run.json"), str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "place"),
+    [
+        ("train --out=~/x.safetensors", "out", "x.safetensors"),
+        ("train --out x --data-root=~/data", "data_root", "data"),
+        ("train --out x --priors=~/p.safetensors", "priors", "p.safetensors"),
+        ("train --out x --cache=~/cache", "cache", "cache"),
+        ("generate --count 1 --out=~/g", "out", "g"),
+        ("score ~/g --reference cifar10", "folder", "g"),
+        ("report ~/run.json --out=~/reports", "out", "reports"),
+        ("compare ~/run.json ~/b.json", "baseline", "b.json"),
+        ("baseline promote ~/run.json --out=~/b.json", "run", "run.json"),
+        ("calibrate ~/b.json", "baseline", "b.json"),
+    ],
+)
+def test_the_home_folder_in_every_path(options, name, place, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert getattr(parser().parse_args(options.split()), name) == tmp_path / place
+
+
+def test_no_option_is_a_path_that_is_not_expanded():
+    def options(p):
+        for action in p._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for verb in action.choices.values():
+                    yield from options(verb)
+            else:
+                yield action
+
+    assert not [action.dest for action in options(parser()) if action.type is Path]
+    package = Path(dipddpm.session.__file__).parent
+    assert not [file.name for file in package.glob("*.py") if "type=Path" in file.read_text(encoding="utf-8")]
+
+
+def test_the_home_folder_of_nobody(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["train", "--out=~no-such-user/x"])
+    assert "~no-such-user/x: ~ stands for a home folder, and none is known; write ./~no" in capsys.readouterr().err

@@ -3,9 +3,14 @@
 import pytest
 import torch
 
+from dipddpm.denoisers.unet import UNetDenoiser
 from dipddpm.errors import InputError
+from dipddpm.injection.none import NoInjection
+from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng
+from dipddpm.schedule import Schedule
 from dipddpm.tasks import task, tasks
+from dipddpm.unet import UNet
 
 N, SIZE = 3, 16
 EVERY = sorted(tasks())
@@ -101,6 +106,32 @@ def test_super_resolution_takes_block_means(name, factor, x):
     y = operator(name).A(x)
     assert y.shape[-1] == SIZE // factor
     assert torch.allclose(y[..., 0, 0], x[..., :factor, :factor].mean((-1, -2)))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("size", [30, 33, 7])
+def test_the_laws_hold_at_sizes_that_a_factor_does_not_divide(name, size):
+    draw, A = torch.Generator().manual_seed(size), task(name).operator(ImageRng([1, 2]), size)
+    x, z = (torch.rand(2, 3, size, size, generator=draw, dtype=torch.float64) for _ in range(2))
+    y = A.A(x)
+    other = torch.randn(y.shape, generator=draw, dtype=torch.float64)
+    assert A.A_pinv(y).shape == x.shape and y.shape[-1] == -(-size // getattr(A, "factor", 1))
+    assert torch.allclose((y * other).sum(), (x * A.A_adjoint(other)).sum())
+    assert torch.allclose(A.A(A.A_pinv(y)), y)
+    assert torch.allclose((A.A_pinv(y) * z).sum(), (x * A.A_pinv(A.A(z))).sum())
+
+
+@pytest.mark.parametrize(("size", "channels"), [(30, (8, 16)), (33, (8,))])
+@pytest.mark.parametrize("name", ["super_resolution", "super_resolution_x4", "inpaint_box", "denoise_25"])
+def test_images_of_odd_sizes_are_restored(name, size, channels):
+    model = UNet(size=size, channels=channels)
+    denoiser = UNetDenoiser.of(model, Schedule.linear(), NoInjection(), "the test's", "cpu")
+    observation = task(name).observe(torch.rand(2, 3, size, size) * 2 - 1, ImageRng([1, 2]))
+    x_hat, nfe = restore(denoiser, observation, None, Setting(2), ImageRng([3, 4]))
+    assert x_hat.shape == (2, 3, size, size) and bool(x_hat.isfinite().all()) and nfe == 2
+    if observation.consistency == "projection":  # of x_hat itself it holds before clipping to [-1, 1] alone
+        operator = observation.operator
+        assert torch.allclose(operator.A(operator.A_pinv(observation.y)), observation.y, atol=1e-5)
 
 
 def test_reconstruction_is_marked_as_a_leak():

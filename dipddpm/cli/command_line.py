@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from dipddpm import __version__
-from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, rate, share
+from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, share
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
 STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "features")
@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
 def _train(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser("train", help="train a denoiser; run again to go on where it stopped")
     p.add_argument("--dataset", default="photo-patches", help="photo-patches, cifar10 or folder:PATH")
-    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
-    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
+    p.add_argument("--data-root", type=path, help=DATA_ROOT)
+    p.add_argument("--out", type=path, required=True, help="checkpoint to write, NAME.safetensors")
     p.add_argument("--steps", type=count, default=5000, help="updates (default %(default)s)")
     p.add_argument("--batch", type=count, default=64, help="images per update (default %(default)s)")
     p.add_argument("--lr", type=rate, default=5e-4, help="peak learning rate (default %(default)s)")
@@ -65,12 +65,12 @@ def _train(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--dip-architecture", default="deep_decoder", help="(default %(default)s)")
     p.add_argument("--dip-iterations", type=count, default=200, help="(default %(default)s)")
     p.add_argument(
-        "--priors", type=Path, metavar="FILE",
+        "--priors", type=path, metavar="FILE",
         help="NAME.safetensors that holds the priors, or will; NAME.held-out.safetensors those of held-out images "
         "(default: beside --out)",
     )  # fmt: skip
     p.add_argument(
-        "--cache", type=Path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
+        "--cache", type=path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
     )
     p.add_argument("--seed", type=int, default=0)
     add_device(p)
@@ -80,7 +80,7 @@ def _train(verbs: argparse._SubParsersAction) -> None:
 def _train_extractor(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser("train-extractor", help="train a feature extractor on classes; run again to go on")
     p.add_argument("--dataset", required=True, help="folder:PATH with one sub-folder per class")
-    p.add_argument("--out", type=Path, required=True, help="file to write, NAME.safetensors")
+    p.add_argument("--out", type=path, required=True, help="file to write, NAME.safetensors")
     p.add_argument("--epochs", type=count, default=10, help="passes over the images (default %(default)s)")
     p.add_argument("--batch", type=count, default=128, help="images per update (default %(default)s)")
     p.add_argument("--lr", type=rate, default=4e-3, help="peak learning rate (default %(default)s)")
@@ -91,8 +91,8 @@ def _train_extractor(verbs: argparse._SubParsersAction) -> None:
 def _add_supervised(p: argparse.ArgumentParser, steps: int, lr: float) -> None:
     """What the trainings on degraded photographs have in common, with their own defaults."""
     p.add_argument("--dataset", required=True, help="what the denoiser was trained on: cifar10, folder:PATH, ...")
-    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
-    p.add_argument("--out", type=Path, required=True, help="checkpoint to write, NAME.safetensors")
+    p.add_argument("--data-root", type=path, help=DATA_ROOT)
+    p.add_argument("--out", type=path, required=True, help="checkpoint to write, NAME.safetensors")
     p.add_argument("--task", type=names, default=(), help="degradations, with commas (default: all that leak nothing)")
     p.add_argument("--steps", type=count, default=steps, help="updates (default %(default)s)")
     p.add_argument("--batch", type=count, default=16, help="images per update, over all tasks (default %(default)s)")
@@ -118,7 +118,7 @@ def _train_educated(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "train-educated", help="train what the fitting method 'educated' begins with; run again to go on"
     )
-    _add_supervised(p, steps=1500, lr=1e-2)
+    _add_supervised(p, steps=4000, lr=1e-2)
     p.add_argument("--width", type=count, default=32, help="of the network 'skip' (default %(default)s)")
     p.add_argument("--held-out", type=count, default=256, help="validation images for the PSNR (default %(default)s)")
     p.add_argument("--seed", type=int, default=0)
@@ -133,19 +133,19 @@ def _generate(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser("generate", help="sample a population into a folder; run again to go on, or for more")
     p.add_argument("--denoiser", default="unet", help=DENOISER)
     p.add_argument("--count", type=count, required=True, help="images in the folder when done")
-    p.add_argument("--out", type=Path, required=True, help="folder, of one configuration")
+    p.add_argument("--out", type=path, required=True, help="folder, of one configuration")
     p.add_argument("--nfe", type=count, default=50, help="network evaluations per image (default %(default)s)")
     p.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
     p.add_argument(
         "--eta", type=float, default=0.0, help="of ddim (0 deterministic, 1 ancestral), renoise, daps (default 0)"
     )
     p.add_argument("--prior-from", metavar="DATASET", help="photographs to make priors of (default: start from noise)")
-    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
+    p.add_argument("--data-root", type=path, help=DATA_ROOT)
     p.add_argument("--prior", default="dip", help="dip, blur, mean_colour, oracle (the photograph), ... (default dip)")
     p.add_argument("--t0", type=int, help="step that a prior enters at")
     p.add_argument("--dip-architecture", default="skip", help="(default %(default)s)")
     p.add_argument("--dip-iterations", type=count, default=100, help="(default %(default)s)")
-    p.add_argument("--cache", type=Path, default=Path(".dipddpm/cache"), help="where DIP fits are kept")
+    p.add_argument("--cache", type=path, default=Path(".dipddpm/cache"), help="where DIP fits are kept")
     p.add_argument("--batch", type=count, default=64, help="images sampled together (default %(default)s)")
     p.add_argument("--worker", type=share, default=(0, 1), metavar="I/N", help="process I of N that share the folder")
     p.add_argument("--seed", type=int, default=0)
@@ -156,10 +156,10 @@ def _generate(verbs: argparse._SubParsersAction) -> None:
 
 def _score(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser("score", help="FID or FD, KID, precision, recall, ... of a folder that generate wrote")
-    p.add_argument("folder", type=Path, help="what `dipddpm generate --out` wrote")
+    p.add_argument("folder", type=path, help="what `dipddpm generate --out` wrote")
     p.add_argument("--count", type=count, help="score only the first so many images (default: all)")
     p.add_argument("--reference", required=True, metavar="DATASET", help="real images: cifar10, folder:PATH, ...")
-    p.add_argument("--data-root", type=Path, help=DATA_ROOT)
+    p.add_argument("--data-root", type=path, help=DATA_ROOT)
     p.add_argument("--split", default="train", help="of the reference; train+validation is all of both (default train)")
     p.add_argument("--extractor", default="embedded64", help="embedded64, efficientnet-lite0, inception-v3[:WEIGHTS]")
     add_device(p)
@@ -174,9 +174,9 @@ def _report(verbs: argparse._SubParsersAction) -> None:
         "report", help="draw tables and figures from the raw file of a run",
         epilog="Pictures of restorations are not in the raw file: they stay where DIR holds them for this run.",
     )  # fmt: skip
-    p.add_argument("run", type=Path, help="RUN.json")
+    p.add_argument("run", type=path, help="RUN.json")
     p.add_argument(
-        "--out", type=Path, default=Path("reports/latest"), metavar="DIR",
+        "--out", type=path, default=Path("reports/latest"), metavar="DIR",
         help="folder, which then holds the report of this run and of no other (default %(default)s)",
     )  # fmt: skip
     p.set_defaults(module="dipddpm.cli.report")
@@ -187,7 +187,7 @@ def _publish(verbs: argparse._SubParsersAction) -> None:
         "publish", help="make the report of a run the one that is committed, in reports/reference",
         epilog="Pictures of restorations come from the report of this run, beside RUN.json or in reports/latest.",
     )  # fmt: skip
-    p.add_argument("run", type=Path, help="RUN.json of a whole run without failures")
+    p.add_argument("run", type=path, help="RUN.json of a whole run without failures")
     p.set_defaults(module="dipddpm.cli.publish")
 
 
@@ -196,8 +196,8 @@ def _compare(verbs: argparse._SubParsersAction) -> None:
         "compare", help="compare a run with a baseline",
         epilog="exit codes: 0 holds, 1 regression, 2 bad input, 3 no baseline, 4 undecided, 5 nothing measured",
     )  # fmt: skip
-    p.add_argument("run", type=Path, help="RUN.json")
-    p.add_argument("baseline", type=Path, help="baselines/NAME.json")
+    p.add_argument("run", type=path, help="RUN.json")
+    p.add_argument("baseline", type=path, help="baselines/NAME.json")
     p.add_argument("--dedicated", action="store_true", help="times are from a machine that does nothing else")
     p.add_argument(
         "--section", default="", metavar="NAME",
@@ -209,9 +209,9 @@ def _compare(verbs: argparse._SubParsersAction) -> None:
 def _baseline(verbs: argparse._SubParsersAction) -> None:
     baseline = verbs.add_parser("baseline", help="make baselines").add_subparsers(required=True, metavar="VERB")
     p = baseline.add_parser("promote", help="make a run the baseline of CPUs, or of its kind of GPU")
-    p.add_argument("run", type=Path, help="RUN.json of a whole run without failures")
+    p.add_argument("run", type=path, help="RUN.json of a whole run without failures")
     p.add_argument("--reason", default="", help="what changed, and why it is right; the file keeps it")
-    p.add_argument("--out", type=Path, help="file (default baselines/PROFILE.json)")
+    p.add_argument("--out", type=path, help="file (default baselines/PROFILE.json)")
     p.set_defaults(module="dipddpm.cli.promote")
 
 
@@ -220,7 +220,7 @@ def _calibrate(verbs: argparse._SubParsersAction) -> None:
         "calibrate", help="run the suites against themselves and write the noise floor into a baseline",
         epilog="Each run is kept under .dipddpm/calibration: the same command goes on where it was stopped.",
     )  # fmt: skip
-    p.add_argument("baseline", type=Path, help="baselines/NAME.json")
+    p.add_argument("baseline", type=path, help="baselines/NAME.json")
     p.add_argument("options", nargs="*", help="pytest options of the baseline, after -- (default: its profile)")
     p.add_argument("--only", action="append", choices=CALIBRATED, help="may be repeated (default: all, in this order)")
     p.add_argument("--repeats", type=count, default=20, help="runs for timing and hog (default %(default)s)")

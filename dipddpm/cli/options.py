@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from dipddpm.errors import InputError
+from dipddpm.paths import given_path
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -37,6 +38,14 @@ def provenance(data: str) -> dict[str, object]:
     import torch  # imported here: help needs no torch
 
     return {"command": "dipddpm " + shlex.join(sys.argv[1:]), "data": data, "torch": torch.__version__}
+
+
+def path(text: str) -> Path:
+    """A file or folder; ``~`` is the home folder also where no shell replaces it, as in ``--out=~/x``."""
+    try:
+        return given_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def count(text: str) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.errors import InputError
+from dipddpm.paths import given_path
 from dipddpm.registry import choose, discover
 from dipddpm.rng import image_keys
 
@@ -42,7 +43,8 @@ class Dataset(ABC):
             raise InputError(f"data set {self.name!r} needs a location: write {self.name}:PATH")
         if location and not self.takes_location:
             raise InputError(f"data set {self.name!r} takes no location, got {location!r}")
-        self.location, self.root, self.size = location, Path(root) if root else None, size
+        self.location = str(given_path(location)) if location and location.startswith("~") else location
+        self.root, self.size = given_path(root) if root else None, size
 
     @abstractmethod
     def load(self, split: Split) -> Tensor:

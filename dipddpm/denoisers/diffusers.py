@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser, known_by
-from dipddpm.denoisers.evaluation import Network
+from dipddpm.denoisers.evaluation import Network, check_finite
 from dipddpm.device import chosen_precision
 from dipddpm.errors import InputError
+from dipddpm.notes import say_once
+from dipddpm.paths import given_path, shown
 from dipddpm.schedule import Schedule
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 INDEX = "model_index.json"
+UNET_CONFIG, SCHEDULER_CONFIG, WEIGHTS = "config.json", "scheduler_config.json", "diffusion_pytorch_model"
+LARGEST, LAYERS, LONGEST = 8192, 64, 100_000
+"""Of any size in the configuration of a network, of its layers in a block and of its lists, and of a schedule."""
+WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+|_orig_mod\.")
+"""What DistributedDataParallel puts before the name of every tensor, and torch.compile into it."""
 
 
 class DiffusersDenoiser(Denoiser):
@@ -33,7 +45,8 @@ class DiffusersDenoiser(Denoiser):
 
     Raises:
         InputError: diffusers is not installed; no such folder, and no such repository or no network; the pipeline has
-            no UNet2DModel; it is conditional, not RGB, or not square; its scheduler is none of a DDPM.
+            no UNet2DModel; it is conditional, not RGB, or not square; it lacks weights, or they are not finite; its
+            scheduler is none of a DDPM.
     """
 
     name = "diffusers"
@@ -52,24 +65,28 @@ class DiffusersDenoiser(Denoiser):
             raise InputError(
                 f"the denoiser diffusers:{location} needs the library: pip install dipddpm[diffusers]"
             ) from error
-        self.label = f"diffusers:{location}"
+        self.label = f"diffusers:{shown(location)}"
         folder = self._folder(diffusers, location)
         index = self._index(folder / INDEX)
-        # low_cpu_mem_usage: its default warns where another library, accelerate, is not installed.
-        unet = self._load(diffusers.UNet2DModel, folder, "unet", low_cpu_mem_usage=False).float()
+        self._check_sizes(self._json(_place(folder, "unet") / UNET_CONFIG))
+        unet = self._unet(diffusers.UNet2DModel, folder)
         self._check_network(unet.config)
-        scheduler = self._load(self._scheduler_class(diffusers, index), folder, "scheduler")
+        check_finite(unet.state_dict(), self.label)
+        place, kind = _place(folder, "scheduler"), self._scheduler_class(diffusers, index)
+        written = self._json(place / SCHEDULER_CONFIG)
+        self._check_length(written)
+        scheduler = self._load(kind, place, "scheduler")
         config = scheduler.config
 
-        self.prediction = config.get("prediction_type", "epsilon")
-        if self.prediction not in PREDICTIONS:
-            raise self._error(f"its network predicts {self.prediction!r}: known are {', '.join(PREDICTIONS)}")
+        self.prediction = self._prediction(written)
         if config.get("thresholding"):
             raise self._error("its scheduler thresholds dynamically, which no sampler here does")
         if unet.config.out_channels == 6 and not str(config.get("variance_type")).startswith("learned"):
             raise self._error("its network has 6 outputs, but its scheduler knows of no learned variance")
         self.schedule = self._schedule(scheduler)
-        self.clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample") else 0.0
+        if config.get("rescale_betas_zero_snr"):  # one that does it has been refused, for its last beta is 1
+            raise self._error(f"rescale_betas_zero_snr in its scheduler is not done by {type(scheduler).__name__}")
+        self.clip = self._clip(config)
         self.size = _square(unet.config.sample_size)
         self.device = torch.device(device)
         self.precision, self.compiled = chosen_precision(precision, device), compiled
@@ -92,8 +109,8 @@ class DiffusersDenoiser(Denoiser):
 
     def _folder(self, diffusers: Any, location: str) -> Path:
         """The pipeline on this machine, downloaded if need be; what has no UNet2DModel is not downloaded."""
-        if Path(location).is_dir():
-            return Path(location)
+        if given_path(location).is_dir():
+            return given_path(location)
         from huggingface_hub import hf_hub_download  # comes with diffusers
 
         try:
@@ -109,23 +126,61 @@ class DiffusersDenoiser(Denoiser):
 
     def _index(self, path: Path) -> dict:
         """What the pipeline is made of: {part: [library, class]}."""
-        try:
-            index = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise self._error(f"no {path.name} in it, as DDPMPipeline.save_pretrained writes") from error
-        except ValueError as error:
-            raise self._error(f"{path.name} is not JSON ({error})") from error
+        index = self._json(path)
         self._check_unet(index)
         return index
 
+    def _json(self, path: Path) -> dict:
+        """What a file of the pipeline holds: names and values."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise self._error(f"no {path.name} in it, as DDPMPipeline.save_pretrained writes") from error
+        except OSError as error:
+            raise self._error(f"{path.name} cannot be read ({error.strerror})") from error
+        except (ValueError, RecursionError) as error:
+            raise self._error(f"{path.name} is not JSON ({str(error).splitlines()[0]})") from error
+        if not isinstance(content, dict):
+            raise self._error(f"{path.name} must hold names and values, it is a {type(content).__name__}")
+        return content
+
     def _check_unet(self, index: dict) -> None:
-        _, kind = index.get("unet") or (None, "no unet")
+        kind = _class_of(index, "unet")
         if kind != "UNet2DModel":
             raise self._error(f"a {index.get('_class_name')} with {kind}: only pipelines with a UNet2DModel will do")
 
-    def _load(self, kind: Any, folder: Path, part: str, **options: Any) -> Any:
-        """A part of the pipeline. The oldest repositories, the one of CIFAR-10 among them, have no folder for each."""
-        place = folder / part if (folder / part).is_dir() else folder
+    def _unet(self, kind: Any, folder: Path) -> Any:
+        """The network, in float32, with every one of its weights from the file.
+
+        ``from_pretrained`` draws at random what a file lacks, and says so in a log that few read.
+        """
+        unet, missing, extra = self._weights(kind, _place(folder, "unet"))
+        if missing and any(WRAPPERS.search(name) for name in extra):
+            with tempfile.TemporaryDirectory() as plain:
+                try:
+                    _without_wrappers(_place(folder, "unet"), Path(plain))
+                except Exception as error:  # what opened a moment ago: a full disk, say
+                    raise self._error(f"its unet does not load: {error}") from error
+                unet, missing, extra = self._weights(kind, Path(plain))
+            if not missing:
+                say_once(f"{self.label}: its tensors carry the names of a wrapper (_orig_mod. or module.), taken off")
+        if missing:
+            raise self._error(
+                f"its unet lacks {len(missing)} of {len(unet.state_dict())} tensors: {_some(missing)}; save it again, "
+                f"with the network as DDPMPipeline takes it"
+            )
+        if extra:
+            say_once(f"{self.label}: {len(extra)} tensors have no place in its unet and are left out: {_some(extra)}")
+        return unet.float()
+
+    def _weights(self, kind: Any, place: Path) -> tuple[Any, list[str], list[str]]:
+        """The network, and which tensors its file lacks and has too many."""
+        # low_cpu_mem_usage: its default warns where another library, accelerate, is not installed.
+        unet, info = self._load(kind, place, "unet", low_cpu_mem_usage=False, output_loading_info=True)
+        return unet, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+
+    def _load(self, kind: Any, place: Path, part: str, **options: Any) -> Any:
+        """A part of the pipeline."""
         try:
             return kind.from_pretrained(str(place), local_files_only=True, **options)
         except Exception as error:  # OSError, ValueError, RuntimeError, safetensors' and pickle's own
@@ -133,11 +188,51 @@ class DiffusersDenoiser(Denoiser):
             raise self._error(f"its {part} does not load: {first}") from error
 
     def _scheduler_class(self, diffusers: Any, index: dict) -> Any:
-        _, name = index.get("scheduler") or (None, "no scheduler")
-        kind = getattr(diffusers, str(name), None)
-        if not hasattr(kind, "from_pretrained"):
+        name = _class_of(index, "scheduler")
+        kind = getattr(diffusers, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
             raise self._error(f"its scheduler is {name}, which this diffusers does not know")
         return kind
+
+    def _check_sizes(self, config: Mapping[str, object]) -> None:
+        """Whether the network can be built at all; said before memory is asked for."""
+        for name, value in config.items():
+            most = LAYERS if name == "layers_per_block" else LARGEST
+            values = value if isinstance(value, list) else [value]
+            if len(values) > LAYERS or any(isinstance(v, int) and not 0 <= v <= most for v in values):
+                raise self._error(f"{name} of its network is out of range: whole numbers from 0 to {most} will do")
+
+    def _check_length(self, config: Mapping[str, object]) -> None:
+        betas, T = config.get("trained_betas"), config.get("num_train_timesteps", 1000)
+        if not isinstance(T, int) or not 1 <= T <= LONGEST or (isinstance(betas, list) and len(betas) > LONGEST):
+            raise self._error(f"num_train_timesteps of its scheduler must be a whole number from 1 to {LONGEST}")
+
+    def _prediction(self, written: Mapping[str, object]) -> str:
+        """What the network predicts, as the scheduler's configuration says or, before 2023, ``predict_epsilon`` in it.
+
+        That key is unknown to the library today, which then takes every such network for one that predicts epsilon.
+        """
+        said, old = written.get("prediction_type"), written.get("predict_epsilon")
+        if old is not None and not isinstance(old, bool):
+            raise self._error(f"predict_epsilon in its scheduler is {old!r}: true and false are known")
+        meant = "epsilon" if old else "sample"
+        if None not in (said, old) and said != meant:
+            raise self._error(
+                f"its scheduler says prediction_type {said!r}, and predict_epsilon {str(old).lower()}, which is "
+                f"{meant!r}; delete the one that is wrong"
+            )
+        prediction = meant if old is not None else "epsilon" if said is None else said
+        if not isinstance(prediction, str) or prediction not in PREDICTIONS:
+            raise self._error(f"its network predicts {prediction!r}: known are {', '.join(PREDICTIONS)}")
+        return prediction
+
+    def _clip(self, config: Mapping[str, Any]) -> float:
+        if not config.get("clip_sample"):
+            return 0.0
+        clip = config.get("clip_sample_range", 1.0)
+        if not isinstance(clip, int | float) or not 0 < clip < math.inf:
+            raise self._error(f"clip_sample_range of its scheduler is {clip!r}: a number above 0 will do")
+        return float(clip)
 
     def _check_network(self, config: Any) -> None:
         if config.get("class_embed_type") is not None or config.get("num_class_embeds") is not None:
@@ -179,3 +274,32 @@ def _square(sample_size: object) -> int:
     edges = set(sample_size) if isinstance(sample_size, list | tuple) else {sample_size}
     (edge,) = edges if len(edges) == 1 else (None,)
     return edge if isinstance(edge, int) else 0
+
+
+def _place(folder: Path, part: str) -> Path:
+    """Where a part of a pipeline lies. The oldest repositories, the one of CIFAR-10 among them, have no folder for
+    each."""
+    return folder / part if (folder / part).is_dir() else folder
+
+
+def _class_of(index: Mapping[str, object], part: str) -> str:
+    """The class of a part of a pipeline, as its index names it beside the library."""
+    entry = index.get(part)
+    return str(entry[1]) if isinstance(entry, list) and len(entry) == 2 and entry[1] else f"no {part}"
+
+
+def _without_wrappers(place: Path, plain: Path) -> None:
+    """Write the network at ``place`` to the folder ``plain``, its tensors under the names that they had before."""
+    weights: dict[str, Tensor] = {}
+    for file in sorted(place.glob(f"{WEIGHTS}*.safetensors")):
+        weights |= load_file(file)
+    for file in sorted(place.glob(f"{WEIGHTS}*.bin")) if not weights else ():
+        weights |= torch.load(file, map_location="cpu", weights_only=True)
+    named = {WRAPPERS.sub("", name): weight.contiguous() for name, weight in weights.items()}
+    save_file(named, plain / f"{WEIGHTS}.safetensors", {"format": "pt"})
+    (plain / UNET_CONFIG).write_bytes((place / UNET_CONFIG).read_bytes())
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dipddpm.device import products
+from dipddpm.errors import InputError
+
+
+def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
+    """Refuse a network that has NaN or infinity among its weights: it would answer with black images.
+
+    Args:
+        what: how the message names the network.
+
+    Raises:
+        InputError: a value is not finite; the message names the tensor.
+    """
+    for name, weight in weights.items():
+        if not bool(weight.isfinite().all()):
+            count = int((~weight.isfinite()).sum())
+            raise InputError(
+                f"{what}: {count} of {weight.numel()} values of its tensor {name} are NaN or infinite; the training "
+                f"diverged or the file is damaged, take an earlier one"
+            )
 
 
 class Network:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,14 +15,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser, known_by
-from dipddpm.denoisers.evaluation import Network
+from dipddpm.denoisers.evaluation import Network, check_finite
 from dipddpm.device import chosen_precision
 from dipddpm.errors import InputError
 from dipddpm.injection import Injection, check_trained_for
 from dipddpm.injection import injection as injection_named
+from dipddpm.paths import given_path, shown
 from dipddpm.schedule import Schedule
 from dipddpm.unet import UNet
 
+LONGEST = 100_000
+"""Steps that the schedule of a checkpoint may have."""
 SHIPPED = "reference"
 WEAKER = ("early", "middle")  # states of the same training run, shipped too: how strong a denoiser is is an axis
 
@@ -41,6 +46,33 @@ def fingerprint(model: UNet, T: int, injection: str) -> str:
         sha.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         sha.update(weight.cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
+
+
+def _read_metadata(metadata: Mapping[str, str], what: str) -> tuple[dict[str, Any], Injection, int]:
+    """The configuration of the U-Net, whose values its constructor checks, the injection and the number of steps.
+
+    Raises:
+        InputError: one of them is missing or damaged; the message begins with ``what``.
+    """
+    if "unet" not in metadata:
+        raise InputError(f"{what}: not written by `dipddpm train` (it carries no U-Net configuration)")
+    try:
+        config = json.loads(metadata["unet"])
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{what}: its U-Net configuration is not JSON ({reason}): the file is damaged") from error
+    known = inspect.signature(UNet).parameters
+    if not isinstance(config, dict) or not set(config) <= set(known):
+        raise InputError(f"{what}: its U-Net configuration must hold {', '.join(known)} alone: the file is damaged")
+    if missing := [name for name in known if name not in config]:
+        raise InputError(f"{what}: its U-Net configuration lacks {', '.join(missing)}: the file is damaged")
+    T = metadata.get("T", "")
+    if not (T.isascii() and T.isdecimal() and len(T) <= len(str(LONGEST)) and 1 <= int(T) <= LONGEST):
+        raise InputError(f"{what}: T must be a whole number from 1 to {LONGEST}, it is {T[:20]!r}: the file is damaged")
+    try:
+        return config, injection_named(metadata.get("injection", "none")), int(T)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
 
 
 class UNetDenoiser(Denoiser):
@@ -65,28 +97,29 @@ class UNetDenoiser(Denoiser):
         location = location or SHIPPED
         self.is_shipped = location == SHIPPED
         shipped = location in (SHIPPED, *WEAKER)
-        path = Path(__file__).with_name(f"{location}.safetensors") if shipped else Path(location)
+        path = Path(__file__).with_name(f"{location}.safetensors") if shipped else given_path(location)
+        what = f"checkpoint {shown(path)}"
         try:
             with safe_open(path, "pt") as opened:
                 metadata = opened.metadata() or {}
                 weights = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
         except FileNotFoundError as error:
-            raise InputError(f"checkpoint {path}: no such file") from error
+            raise InputError(f"{what}: no such file") from error
         except (SafetensorError, OSError) as error:
-            raise InputError(f"checkpoint {path}: not a safetensors file ({error})") from error
-        if "unet" not in metadata:
-            raise InputError(f"checkpoint {path}: not written by `dipddpm train` (it carries no U-Net configuration)")
-        config, made = json.loads(metadata["unet"]), injection_named(metadata.get("injection", "none"))
-        check_trained_for(made, injection_named(injection), f"checkpoint {path}")
+            raise InputError(f"{what}: not a safetensors file ({error})") from error
+        config, made, T = _read_metadata(metadata, what)
+        check_trained_for(made, injection_named(injection), what)
         if config["in_channels"] != made.channels:
             takes, feeds = config["in_channels"], made.channels
-            raise InputError(f"checkpoint {path}: takes {takes} channels, injection {made.name!r} feeds {feeds}")
+            raise InputError(f"{what}: takes {takes} channels, injection {made.name!r} feeds {feeds}")
         try:
             model = UNet.with_weights(config, weights)
+        except InputError as error:
+            raise InputError(f"{what}: {error}") from error
         except RuntimeError as error:
-            first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
-            raise InputError(f"checkpoint {path}: shapes differ from its U-Net {config}: {first}") from error
-        T = int(metadata["T"])
+            first = (str(error).splitlines() * 2)[1].strip()  # torch lists every key; one tells enough
+            raise InputError(f"{what}: shapes differ from its U-Net {config}: {first}") from error
+        check_finite(weights, what)
         self._take(model, Schedule.linear(T), made, fingerprint(model, T, made.name), device, precision, compiled)
 
     @classmethod

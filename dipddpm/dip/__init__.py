@@ -24,16 +24,21 @@ from dipddpm.rng import ImageRng
 MATCHED = "matched"
 # pixels of a side up to which a CPU doubles an image faster by matrix products, whose work grows with the cube
 PRODUCTS_TO = 32
+SMALLEST = 4  # pixels of a side
 
 
 class DeepImagePrior(nn.Module, ABC):
     """An untrained network f_theta whose structure is the prior (Ulyanov et al. 2018, arXiv 1711.10925).
 
-    A subclass builds itself for ``size`` pixels (a multiple of 8) with its published width and depth adapted to that
-    size, and implements :meth:`layers`. It must not carry state from one call to the next.
+    A subclass builds itself for ``size`` pixels (any from 4) with its published width and depth adapted to that size,
+    and implements :meth:`layers`. It must not carry state from one call to the next. A size that cannot be halved has
+    fewer scales.
 
     ``width`` is a number of channels, any from 1. An architecture that can only have multiples of a number (the groups
     of a GroupNorm, say) rounds up to one.
+
+    Raises:
+        InputError: fewer than 4 px, of which a norm has too few values and a reflection no pixel to show.
     """
 
     name: ClassVar[str]
@@ -49,6 +54,8 @@ class DeepImagePrior(nn.Module, ABC):
 
     def __init__(self, size: int = 32, width: int | None = None):
         super().__init__()
+        if size < SMALLEST:
+            raise InputError(f"a Deep Image Prior of {size} px: choose images of {SMALLEST} px at least")
         self.size = size
 
     @abstractmethod

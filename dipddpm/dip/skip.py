@@ -54,13 +54,14 @@ class SkipNet(DeepImagePrior):
         return self.depth, self.size, self.size
 
     def layers(self, z: Tensor) -> Tensor:
-        h, skips = z, []
+        h, skips, sides = z, [], []
         for scale, down in enumerate(self.down):
+            sides.append(h.shape[-1])
             if self.skip_channels:
                 skips.append(self.skip[scale](h))
             h = down(h)
         for up in reversed(self.up):
-            h = upsample_bilinear(h)
+            h = upsample_bilinear(h, sides.pop())  # twice the pixels, or one fewer where they were odd
             if self.skip_channels:
                 h = torch.cat([h, skips.pop()], dim=1)
             h = up(h)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dipddpm.paths import given_path
 from dipddpm.registry import choose, discover, modules
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def open_extractor(spec: str = DEFAULT, device: torch.device | str = "cpu") -> E
     """
     name, _, location = spec.partition(":")
     kind = extractors()[choose("feature extractor", name, extractors())]
-    return kind(feature_extractor_weights_path=location or None).to(device)
+    weights = str(given_path(location)) if location.startswith("~") else location or None
+    return kind(feature_extractor_weights_path=weights).to(device)
 
 
 class NamedExtractor:
@@ -64,7 +66,7 @@ class NamedExtractor:
     @cached_property
     def fingerprint(self) -> str:
         name, _, location = self.spec.partition(":")
-        file = Path(location) if location else Path(__file__).with_name(f"{name}.safetensors")
+        file = given_path(location) if location else Path(__file__).with_name(f"{name}.safetensors")
         content = file.read_bytes() if file.is_file() else b""
         return f"{name} {hashlib.sha256(content).hexdigest()}"
 

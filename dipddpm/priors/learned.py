@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.batches import in_batches
+from dipddpm.paths import given_path
 from dipddpm.priors import ArmRole, Evidence, Prior
 from dipddpm.tasks import Observation
 from dipddpm.warm_start import Prediction, WarmStart, open_warm_start, read_record
@@ -47,7 +48,7 @@ class Learned(Prior):
     learned: ClassVar[bool] = True
 
     def __init__(self, checkpoint: str | Path | None = None):
-        path = Path(checkpoint) if checkpoint else SHIPPED
+        path = given_path(checkpoint) if checkpoint else SHIPPED
         self.checkpoint, self.fingerprint = str(path), _fingerprint(path)
 
     @property

@@ -19,6 +19,7 @@ from dipddpm.measure.gate.baseline import key_of
 from dipddpm.measure.gate.session_gate import GATE, Gate, partial, selection
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record
+from dipddpm.paths import given_path
 from dipddpm.session.figures import Figures
 from dipddpm.session.reporting import write_report
 from dipddpm.session.stash import FIGURES, REPORT, RERUNS, RUN, RUN_FILE
@@ -29,16 +30,16 @@ SAVE_EVERY = 3.0  # seconds
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dipddpm", "dipddpm: does a DIP start pay for itself?")
     group.addoption(
-        "--results", type=Path, metavar="DIR",
+        "--results", type=given_path, metavar="DIR",
         help="folder for the raw run and its report (default: .dipddpm/runs and reports/latest; "
         ".dipddpm/reports for a part of the suites, as -k selects it)",
     )  # fmt: skip
     group.addoption(
-        "--cache", type=Path, metavar="DIR", default=Path(".dipddpm/cache"),
+        "--cache", type=given_path, metavar="DIR", default=Path(".dipddpm/cache"),
         help="folder where fits and samples are found again by their content (default: %(default)s)",
     )  # fmt: skip
     group.addoption(
-        "--baseline", type=Path, metavar="FILE",
+        "--baseline", type=given_path, metavar="FILE",
         help="compare with this baseline after the run. Exit codes: 0 holds, 1 regression, 3 no baseline, "
         "4 incomparable or inconclusive, 5 nothing measured",
     )  # fmt: skip

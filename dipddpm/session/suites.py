@@ -7,7 +7,6 @@ A suite is a file ``bench_<question>.py``. A function in it that takes an argume
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.profiles import PROFILES, all_axes
 from dipddpm.experiments.restoration import Cell
 from dipddpm.extractors import DEFAULT
+from dipddpm.paths import given_path
 from dipddpm.session.experiments import CellPoint, Experiments
 from dipddpm.session.opening import describe_run, open_experiments
 from dipddpm.session.records import restoration_record
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--dataset", default="photo-patches", metavar="NAME",
         help="photo-patches, cifar10, or folder:PATH with your own images (default: %(default)s)",
     )  # fmt: skip
-    group.addoption("--data-root", type=Path, metavar="DIR", help="where downloaded data sets lie")
+    group.addoption("--data-root", type=given_path, metavar="DIR", help="where downloaded data sets lie")
     group.addoption(
         "--denoiser", default="unet", metavar="NAME",
         help="unet, unet:FILE.safetensors or diffusers:FOLDER_OR_HUB_NAME (default: %(default)s)",
