@@ -1,6 +1,6 @@
 """A planted world: experiments whose true answer is known, judged by the very code that judges a run.
 
-``python tests/planted_world.py [RUN.json GROUP]`` prints the two tables of bench/PROTOCOL.md: how often the verdict is
+``python tests/planted_world.py [RUN.json GROUP]`` prints the two tables of docs/protocol.md: how often the verdict is
 wrong and which effect it finds, and how often intervals hold the truth. With a run, the differences between photographs
 have the covariance that they have in that group of it.
 

@@ -96,7 +96,7 @@ def test_imports_flow_one_way(file):
     if own == "__init__":
         return
     level = {name: i for i, names in enumerate(LAYERS) for name in names}
-    assert own in level, f"{own} has no place in the house: give it a layer here and in ARCHITECTURE.md"
+    assert own in level, f"{own} has no place in the house: give it a layer here and in docs/architecture.md"
     allowed = {name for name, i in level.items() if i <= level[own]} | ({"__version__"} if own == "cli" else set())
     allowed |= {"measure"} if own in MEASURED else set()
     allowed |= {"report"} if own in REPORTED else set()

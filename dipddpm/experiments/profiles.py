@@ -17,7 +17,7 @@ from dipddpm.experiments.training_arms import TrainingAxes
 from dipddpm.registry import choose
 from dipddpm.sampling import Solver
 
-# The first is the skip net at half its width, which costs less than half and restores as well (bench/PROTOCOL.md).
+# The first is the skip net at half its width, which costs less than half and restores as well (docs/protocol.md).
 EVERY_ARCHITECTURE = (
     "skip:32", "skip", "skip_mesh", "skip_deep", "encoder_decoder", "unet", "resnet", "deep_decoder", "conv_decoder",
     "fixed_upsampling", "siren",

@@ -191,7 +191,7 @@ def fit_dip(
     images of a batch are, image i's result is the same bit for bit. In another place of the batch, alone, or in a batch
     of another size it is the same to rounding, and a fit makes more of a rounding error than other computations do: in
     single precision an ulp of weights and y moves ``conv_decoder`` by 0.1 within five iterations, ``skip`` by 0.01 and
-    ``deep_decoder`` by 1e-6 (bench/PROTOCOL.md, "Bit for bit, or to rounding").
+    ``deep_decoder`` by 1e-6 (docs/protocol.md, "Bit for bit, or to rounding").
 
     Args:
         rng: one generator per image, on the device that the fit runs on.

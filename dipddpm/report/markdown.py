@@ -141,6 +141,6 @@ def _preamble(run: Run) -> str:
         "- Not reached is not dropped: the median is over all images, and stands only where at least half reached. "
         "Its seconds: what the first budget that reached it cost, DIP fit included.",
         f"- *{run.comparator}-{run.margin:g}*: {run.margin:g} less than {run.comparator} reaches at the largest budget "
-        "that all arms have. Arms, settings and the rule are explained in bench/PROTOCOL.md.",
+        "that all arms have. Arms, settings and the rule are explained in docs/protocol.md.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The verdict on one group: does the treatment pay? The rule is :func:`decide`; bench/PROTOCOL.md says why it is so.
+"""The verdict on one group: does the treatment pay? The rule is :func:`decide`; docs/protocol.md says why it is so.
 
 Each judge tests one treatment, the best by its own scores on the validation images, by two contrasts and no more: with
 the best control and with the best first stage alone, each the best use of what the treatment costs.
