@@ -203,7 +203,7 @@ class DiffusersDenoiser(Denoiser):
                 raise self._error(f"{name} of its network is out of range: whole numbers from 0 to {most} will do")
 
     def _check_length(self, config: Mapping[str, object]) -> None:
-        betas, T = config.get("trained_betas"), config.get("num_train_timesteps", 1000)
+        betas, T = config.get("trained_betas"), config.get("num_train_timesteps")
         if not isinstance(T, int) or not 1 <= T <= LONGEST or (isinstance(betas, list) and len(betas) > LONGEST):
             raise self._error(f"num_train_timesteps of its scheduler must be a whole number from 1 to {LONGEST}")
 
