@@ -62,6 +62,8 @@ def open_device(name: str) -> torch.device:
     unavailable = InputError(f"--device {name!r} is not available here: choose cpu, cuda or auto")
     try:
         device = torch.device(name)
+        if device.type == "meta" or (device.type == "cpu" and device.index):  # torch makes tensors of both
+            raise unavailable
         if device.type != "cuda":
             torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -36,6 +36,10 @@ Mu = Callable[[range], Tensor]
 """The priors, (n, 3, H, W) in [-1, 1], of a range of images."""
 
 
+class Diverged(InputError):
+    """Samples that are not finite: of a denoiser or a prior that diverges under these settings."""
+
+
 def sample_images(
     denoiser: Denoiser, indices: range, setting: Setting, mu: Tensor | None = None, seed: int = 0,
     device: torch.device | str = "cpu",
@@ -51,9 +55,16 @@ def sample_images(
 
     Returns:
         uint8 (len(indices), 3, H, W) on the CPU, and the network evaluations that each took.
+
+    Raises:
+        Diverged: an image came out not finite, which eight bits would show as black.
     """
     rng = ImageRng((seed_for(seed, "generate", i) for i in indices), device)
     x_0, nfe = restore(denoiser, NOTHING, None if mu is None else mu.to(device), setting, rng)
+    if not bool((finite := torch.isfinite(x_0).flatten(1).all(dim=1)).all()):
+        lost = [indices[i] for i in (~finite).nonzero().flatten().tolist()]
+        named = ", ".join(map(str, lost[:5])) + ("..." if len(lost) > 5 else "")
+        raise Diverged(f"{len(lost)} of {len(indices)} images diverged ({named}): nothing of their batch is kept")
     return to_uint8(x_0).cpu(), nfe
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from planted_gate import cell, ratios, records, run, stage
 
+from dipddpm.measure.exit_codes import FAILED, HOLDS, NOTHING, REGRESSION, UNDECIDED
 from dipddpm.measure.gate.baseline import load
 from dipddpm.measure.gate.compare import compare
-from dipddpm.measure.gate.outcomes import HOLDS, INCOMPARABLE, NOTHING, REGRESSION
 from dipddpm.measure.gate.promote import promote
 from dipddpm.measure.record import Measure
 
@@ -91,7 +91,7 @@ def test_few_images_do_not_compare_across_machines(tmp_path):
     section = load(tmp_path / "b.json")["cpu"]
     assert compare(run([cell(n=3)]), section).code == HOLDS
     elsewhere = compare(run([cell(n=3)], machine={"id": "elsewhere"}), section)
-    assert elsewhere.code == INCOMPARABLE and "a mean over 3 images" in elsewhere.table()
+    assert elsewhere.code == UNDECIDED and "a mean over 3 images" in elsewhere.table()
 
 
 def test_one_evaluation_too_many_is_named(section):
@@ -150,7 +150,7 @@ def test_what_was_not_selected_is_not_missing(section):
 
 
 def test_failed_tests_fail(section):
-    assert compare(run(failed=1), section).code == REGRESSION
+    assert compare(run(failed=1), section).code == FAILED
     assert "1 tests failed" in compare(run(failed=1), section).table()
 
 
@@ -166,14 +166,14 @@ def test_failed_tests_fail(section):
 )
 def test_other_settings_do_not_compare_and_say_why(section, options, said):
     result = compare(run(shifted(1, "psnr", -3.0), **options), section)
-    assert result.code == INCOMPARABLE and {f.outcome for f in result.findings} == {"incomparable"}
+    assert result.code == UNDECIDED and {f.outcome for f in result.findings} == {"incomparable"}
     assert said in result.table() and "and 5 more" in result.table()
 
 
 def test_a_changed_suite_invalidates_its_own_entries(section):
     origins = run().origins | {"bench_controls": "other code"}
     result = compare(run(origins=origins), section)
-    assert result.code == INCOMPARABLE and len(result.of("incomparable")) == 4
+    assert result.code == UNDECIDED and len(result.of("incomparable")) == 4
     assert {f.text for f in result.of("incomparable")} == {"the code of suite bench_controls changed"}
     assert len(result.of("holds")) == 2  # the others still compare
 
@@ -218,7 +218,7 @@ def timed(time):
 def test_a_slowdown_is_named_once_a_rerun_confirms_it(section):
     slow = ratios(8.0, seed=1)
     once = compare(timed(slow), section)
-    assert once.code == INCOMPARABLE and "not confirmed by a rerun" in found(once, "inconclusive")[STAGE, "time"]
+    assert once.code == UNDECIDED and "not confirmed by a rerun" in found(once, "inconclusive")[STAGE, "time"]
     twice = compare(timed(replace(slow, reruns=[ratios(8.0, seed=2)])), section)
     assert twice.code == REGRESSION and "1.60 x the baseline's time" in found(twice, "regression")[STAGE, "time"]
     calm = compare(timed(replace(slow, reruns=[ratios(5.1, seed=2)])), section)
@@ -227,7 +227,7 @@ def test_a_slowdown_is_named_once_a_rerun_confirms_it(section):
 
 def test_an_unsteady_yardstick_is_no_pass(section):
     result = compare(timed(ratios(yardstick_noise=0.3)), section)
-    assert result.code == INCOMPARABLE and "busy machine" in found(result, "inconclusive")[STAGE, "time"]
+    assert result.code == UNDECIDED and "busy machine" in found(result, "inconclusive")[STAGE, "time"]
     assert compare(timed(replace(ratios(yardstick_noise=0.3), reruns=[ratios()])), section).code == HOLDS
 
 

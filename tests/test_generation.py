@@ -153,7 +153,7 @@ def test_a_killed_run_goes_on(tmp_path, denoiser):
 
 
 def test_parts_that_a_kill_left_are_no_images_and_go(denoiser, tmp_path):
-    part = tmp_path / ".images-00000000-00000008.x1y2.partial.safetensors"
+    part = tmp_path / ".images-00000000-00000008.x1y2z3w4.partial.safetensors"
 
     def write(path):
         path.replace(part)  # as a kill would leave it, before it has its name

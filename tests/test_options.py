@@ -31,11 +31,12 @@ def test_numbers(options, message, capsys):
 def test_a_file_that_cannot_be_written_is_said_at_once(verb, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for out, why in (
-        (tmp_path / "file" / "x.safetensors", "its folder cannot be made"),
-        (tmp_path, "cannot be written"),
+        (tmp_path / "file" / "x.safetensors", f"{tmp_path / 'file'}: cannot be written to (File exists): choose"),
+        (tmp_path, f"{tmp_path}: cannot be written: choose another --out"),
+        (Path("/dev/full"), "/dev/full: cannot be written: choose another --out"),
     ):
         assert main([*verb.split(), "--out", str(out)]) == 2
-        assert f"dipddpm: {out}: {why}" in capsys.readouterr().err
+        assert f"dipddpm: {why}" in capsys.readouterr().err
 
 
 def test_a_folder_is_no_run(tmp_path, capsys):

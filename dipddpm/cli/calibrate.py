@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from dipddpm.measure.exit_codes import NO_BASELINE
 from dipddpm.measure.gate.baseline import NoBaseline, load, section_name
 from dipddpm.measure.gate.calibrate import PARTS, Calibration
-from dipddpm.measure.gate.outcomes import NO_BASELINE
 from dipddpm.measure.instruments.machine import machine
 
 EXIT_CODES = {NoBaseline: NO_BASELINE}

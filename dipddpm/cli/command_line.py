@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dipddpm import __version__
 from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, share
+from dipddpm.measure.exit_codes import table
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
 STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "features")
@@ -23,7 +24,10 @@ DENOISER = "unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME"
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="dipddpm", description="Does a Deep Image Prior start pay for itself?")
+    top = argparse.ArgumentParser(
+        prog="dipddpm", description="Does a Deep Image Prior start pay for itself?", epilog=f"exit codes:\n{table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     for add in (
@@ -194,7 +198,7 @@ def _publish(verbs: argparse._SubParsersAction) -> None:
 def _compare(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "compare", help="compare a run with a baseline",
-        epilog="exit codes: 0 holds, 1 regression, 2 bad input, 3 no baseline, 4 undecided, 5 nothing measured",
+        epilog=f"exit codes:\n{table()}", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     p.add_argument("run", type=path, help="RUN.json")
     p.add_argument("baseline", type=path, help="baselines/NAME.json")

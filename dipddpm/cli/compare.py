@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from dipddpm.measure.exit_codes import NO_BASELINE
 from dipddpm.measure.gate.baseline import NoBaseline, load, section_for, section_of
 from dipddpm.measure.gate.compare import compare
-from dipddpm.measure.gate.outcomes import NO_BASELINE
 from dipddpm.measure.record import Run
 from dipddpm.registry import choose
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 
+from dipddpm.cli.options import writable_folder
 from dipddpm.data import open_dataset
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import Generation
 from dipddpm.experiments.recipes import Recipe
-from dipddpm.generate import generate
+from dipddpm.generate import Diverged, generate
+from dipddpm.measure.exit_codes import DIVERGED
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
 from dipddpm.priors import prior
 from dipddpm.restore import Setting
 
+EXIT_CODES = {Diverged: DIVERGED}
+
 
 def run(args: argparse.Namespace) -> None:
     """``dipddpm generate``."""
+    writable_folder(args.out, "--out")
+    if args.prior_from:
+        writable_folder(args.cache, "--cache")
     denoiser = open_denoiser(args.denoiser, args.device, args.precision, args.compile)
     if args.prior_from:
         start = prior(args.prior)

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from dipddpm.errors import InputError
-from dipddpm.paths import given_path
+from dipddpm.measure.files import CannotWrite, check_writable
+from dipddpm.paths import given_path, shown
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -103,10 +104,20 @@ def writable(file: Path) -> Path:
     Raises:
         InputError: the file cannot be written. This is said before hours of work, and not after.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{file}: its folder cannot be made ({error.strerror}): choose another --out") from error
-    if not os.access(file.parent, os.W_OK) or file.is_dir():
-        raise InputError(f"{file}: cannot be written: choose another --out")
+    if file.is_dir() or (file.exists() and not (file.is_file() and os.access(file, os.W_OK))):
+        raise InputError(f"{shown(file)}: cannot be written: choose another --out")
+    writable_folder(file.parent, "--out")
     return file
+
+
+def writable_folder(folder: Path, option: str) -> Path:
+    """A folder that will be written to; it is made where there is none.
+
+    Raises:
+        InputError: nothing can be written there; the message names the option that chose it.
+    """
+    try:
+        check_writable(folder)
+    except CannotWrite as error:
+        raise InputError(f"{shown(str(error))}: choose another {option}") from error
+    return folder

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dipddpm.measure.exit_codes import NO_BASELINE
+from dipddpm.measure.files import inside
 from dipddpm.measure.gate.baseline import NoBaseline, section_of
-from dipddpm.measure.gate.outcomes import NO_BASELINE
 from dipddpm.measure.gate.promote import promote
 from dipddpm.measure.record import MeasureError, Run
 
@@ -16,9 +17,12 @@ EXIT_CODES = {NoBaseline: NO_BASELINE}
 def run(args: argparse.Namespace) -> None:
     """``dipddpm baseline promote``."""
     run = Run.load(args.run)
-    profile, *axes = str(run.settings.get("profile", "")).split()
+    profile, *axes = str(run.settings.get("profile", "")).split() or [""]
     if axes and not args.out:
         raise MeasureError(f"{args.run} is of {profile} with {' '.join(axes)}: name the file with --out")
-    out = args.out or Path("baselines") / f"{profile}.json"
+    try:  # whoever wrote the run does not choose where a baseline is written
+        out = args.out or inside(Path("baselines"), f"{profile}.json" if profile else "")
+    except ValueError as error:
+        raise MeasureError(f"{args.run}: profile {profile!r:.80} names no file: name one with --out") from error
     section = promote(run, args.reason, out)
     print(f"wrote {out}: {len(section.entries)} entries for {section_of(run)}")

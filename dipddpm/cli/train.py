@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dipddpm.cli.options import provenance, writable
+from dipddpm.cli.options import provenance, writable, writable_folder
 from dipddpm.data import open_dataset
 from dipddpm.distributed import Processes, processes
 from dipddpm.injection import Injection, injection, injections
@@ -30,6 +30,8 @@ INITIALISED_FROM = 64  # images that `--injection weights` fits the network to b
 def run(args: argparse.Namespace) -> None:
     """``dipddpm train``."""
     writable(args.out)
+    if args.injection != "none":
+        writable_folder(args.cache, "--cache")
     dataset = open_dataset(args.dataset, args.data_root, args.size)
     images, held_out = dataset.load("train"), dataset.sample("test", args.held_out, or_fewer=True)
     settings = TrainingSettings(

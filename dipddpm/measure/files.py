@@ -1,14 +1,25 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and names of files that come from other files."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PARTIAL = ".partial"
+STALE = 24 * 3600.0  # seconds after which a temporary file is one that a kill left behind: a write takes seconds
+_PARTIAL_NAME = re.compile(r"\..*\.[a-z0-9_]{8}\.partial(\.[^.]*)?", re.DOTALL)  # as tempfile.mkstemp makes them below
+
+
+class CannotWrite(OSError):
+    """A file could not be written: a full disk, a folder without permission. What stood there before is as it was."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -18,22 +29,85 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     folder, or the same file, at once: each has a temporary file of its own. A kill may leave that one behind, hidden
     and under a name that no result has: see :func:`is_partial`. It has the suffix of ``path``, because some writers
     choose the format by it.
+
+    Raises:
+        CannotWrite: the system refuses to make, to fill or to move the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f"{PARTIAL}{path.suffix}")
-    os.close(handle)
-    partial = Path(name)
     try:
-        write(partial)
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f"{PARTIAL}{path.suffix}")
+        os.close(handle)
+        partial = Path(name)
+        try:
+            write(partial)
+            partial.chmod(0o644)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWrite(error.errno, f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def is_partial(path: Path) -> bool:
     """Whether this is a temporary file of :func:`write_atomically`: being written, or left behind by a kill."""
-    return path.name.startswith(".") and PARTIAL in path.name
+    return _PARTIAL_NAME.fullmatch(path.name) is not None
+
+
+def stale_partials(folder: Path, older_than: float = STALE) -> Iterator[Path]:
+    """Temporary files in a folder, and in those within it, that nobody writes any more.
+
+    Args:
+        older_than: seconds since they were last written to.
+    """
+    now = time.time()
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names if PARTIAL in name):
+            try:
+                if is_partial(path) and now - path.lstat().st_mtime > older_than:
+                    yield path
+            except FileNotFoundError:  # it has just been put in place, or another process tidies too
+                continue
+
+
+def tidy(folder: Path, older_than: float = STALE) -> int:
+    """Remove what :func:`stale_partials` finds; how many there were."""
+    removed = 0
+    for path in list(stale_partials(folder, older_than)):
+        try:
+            path.unlink()
+        except OSError:  # gone already, or not ours to remove
+            continue
+        removed += 1
+    return removed
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, write to it and remove that again: said before hours of work, and not after.
+
+    Raises:
+        CannotWrite: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as tried:
+            tried.write(bytes(4096))
+            tried.flush()
+    except OSError as error:
+        raise CannotWrite(error.errno, f"{folder}: cannot be written to ({error.strerror or error})") from error
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The file ``name`` directly in ``folder``. Every name that was read from a file goes through here before it
+    becomes a path, since whoever wrote that file must not choose what is written or removed elsewhere.
+
+    Raises:
+        ValueError: ``name`` is no plain name of a file: no text, empty, ``.`` or ``..``, too long, with a separator of
+            any system, or with a character that names a drive or a stream or cannot be printed.
+    """
+    plain = isinstance(name, str) and name not in ("", ".", "..") and len(name.encode("utf-8", "replace")) <= 255
+    if not plain or not isinstance(name, str) or any(c in "/\\:" or ord(c) < 32 or c == "\x7f" for c in name):
+        raise ValueError(f"{name!r:.80} is no name of a file in {folder}")
+    return folder / name
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ UNPAIRED: tuple[RecordRole, ...] = ("stage", "population", "training")
 LARGEST = 1e300  # of a number in a file: beyond it sums overflow
 
 # Fields of a record that a run file leaves out where they are empty.
-OPTIONAL = ("judges", "chosen", "validation", "edges", "clusters", "pace", "training_seconds")
+OPTIONAL = ("judges", "chosen", "validation", "edges", "clusters", "pace", "training_seconds", "diverged")
 
 
 class MeasureError(ValueError):
@@ -94,6 +94,8 @@ class Record:
         clusters: per image, in the same order, the name of what it was cut from. Values of one cluster
             are not independent, so that clusters are what is resampled. Empty where each image is its own.
         edges: what of the setting lies on the edge of the grid that it was chosen from, in words.
+        diverged: number of images that came out not finite. Such a cell competes with nothing: it is shown, after the
+            others and without a rank.
         origin: the module of the suite that recorded it; the plugin fills it in.
     """
 
@@ -112,6 +114,7 @@ class Record:
     chosen: Sequence[str] = ()
     validation: Mapping[str, float] = field(default_factory=dict)
     edges: Sequence[str] = ()
+    diverged: int = 0
     pace: Mapping[str, str] = field(default_factory=dict)
     training_seconds: float = 0.0
     repeat: int = 0
@@ -151,6 +154,7 @@ class Run:
         origins: {module of a suite: hash of its code}.
         selected: why not all suites were run (``-k NAME``, ``interrupted``); "" if all were.
         failed: number of tests that failed, whose records are missing.
+        failures: {test: why it failed, in one line}.
     """
 
     title: str
@@ -167,11 +171,17 @@ class Run:
     config: dict = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     selected: str = ""
+    failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
         """The metric that tables and figures show where they show a single one."""
         return self.judges[0]
+
+    @property
+    def diverged(self) -> int:
+        """Number of cells some of whose images diverged."""
+        return sum(record.diverged > 0 for record in self.records)
 
     @property
     def broken_off(self) -> bool:
@@ -208,6 +218,9 @@ class Run:
             if (schema := text.pop("schema")) != SCHEMA:
                 raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")
             records = [_read_record(record) for record in text.pop("records")]
+            failures = text.get("failures", {})
+            if not isinstance(failures, dict) or not all(isinstance(why, str) for why in failures.values()):
+                raise ValueError("failures are no texts by the names of tests")
             return cls(**text, records=records)
         except FileNotFoundError as error:
             raise MeasureError(f"{path}: no such run file") from error
@@ -225,6 +238,8 @@ def _read_record(text: dict) -> Record:
     for name, seconds in text["seconds"].items():
         if not _number(seconds) >= 0:
             raise ValueError(f"{text['arm']}: {seconds!r} seconds of {name}")
+    if not (isinstance(diverged := text.get("diverged", 0), int) and 0 <= diverged <= len(text["items"])):
+        raise ValueError(f"{text['arm']}: {diverged!r} images diverged of {len(text['items'])}")
     return Record(**text | {"validation": validation, "measures": measures})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from math import nan
 
 import numpy as np
 
@@ -33,23 +34,27 @@ class Tested:
         judge: the metric.
         treatment: the one that is best by the judge's scores on the validation images.
         candidates: how many it is the best of.
-        contrasts: with its rivals, by their roles ``control`` and ``part``; None where none is as cheap.
+        contrasts: with its rivals, by their roles ``control`` and ``part``; None where none is as cheap, or one of the
+            two diverged on the test images.
+        diverged: the rivals that did, by their roles.
     """
 
     judge: str
     treatment: Sample
     candidates: int
     contrasts: Mapping[str, Contrast | None]
+    diverged: Mapping[str, Sample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Board:
-    """The arms of a group at the budgets that one judge chose, best mean first, those with a leak apart.
+    """The arms of a group at the budgets that one judge chose, best mean first, those with a leak apart. What diverged
+    stands last.
 
     Attributes:
         rows: the samples.
         values: their means, with intervals that hold for all rows of the table together.
-        ranks: one more than how many rows are better beyond noise.
+        ranks: one more than how many rows are better beyond noise; None of a row that diverged.
         contrasts: of the treatments, by the role of the rival (``control``, ``part``, ``comparator``), with intervals
             and p-values that hold for all of them together. The two that the verdict tests stand for themselves.
     """
@@ -57,7 +62,7 @@ class Board:
     judge: str
     rows: Sequence[Sample]
     values: Sequence[Estimate]
-    ranks: Sequence[int]
+    ranks: Sequence[int | None]
     contrasts: Mapping[Sample, Mapping[str, Contrast | None]]
 
 
@@ -114,21 +119,18 @@ class Comparisons:
             return None
         rivals = self.rivals(treatment, judge)
         contrasts = {name: contrast(treatment, rivals[name], judge) for name in RIVALS}
-        return Tested(judge, treatment, len(candidates), contrasts)
+        lost = {name: rival for name in RIVALS if (rival := rivals[name]) is not None and rival.diverged}
+        return Tested(judge, treatment, len(candidates), contrasts, lost)
 
     def _board(self, group: str, judge: str, leaking: bool = False) -> Board:
         """The table of a judge: of the arms without a leak, or of those with one, which have no contrasts."""
         rows = [s for s in self.chosen(group, judge) if (s.record.leak != "none") == leaking]
-        means = {s: s.mean(judge) for s in rows}
-        rows.sort(key=lambda s: (np.isnan(means[s]), -s.sign(judge) * means[s]))
-        vectors = [s.clusters(judge) for s in rows]
-        if not rows:
-            return Board(judge, [], [], [], {})
-        # Only arms that were measured on the same images can be told apart by pairs.
-        alike = [_images(s) == _images(rows[0]) for s in rows]
-        ranked = iter(ranks([v for v, same in zip(vectors, alike, strict=True) if same], rows[0].sign(judge) > 0))
-        places = [next(ranked) if same else i + 1 for i, same in enumerate(alike)]
-        return Board(judge, rows, _together(vectors, rows), places, {} if leaking else self._contrasts(group, judge))
+        sound, lost = [s for s in rows if not s.diverged], [s for s in rows if s.diverged]
+        sound.sort(key=lambda s: -s.sign(judge) * s.mean(judge))
+        vectors, places = [s.clusters(judge) for s in sound], [] if not sound else _ranks(sound, judge)
+        values = [*_together(vectors, sound), *(Estimate(nan, nan, nan, len(s.clusters(judge))) for s in lost)]
+        contrasts = {} if leaking or not rows else self._contrasts(group, judge)
+        return Board(judge, [*sound, *lost], values, [*places, *[None] * len(lost)], contrasts)
 
     def _contrasts(self, group: str, judge: str) -> dict[Sample, Mapping[str, Contrast | None]]:
         tested = self.tested(group, judge)
@@ -149,6 +151,14 @@ class Comparisons:
         for (sample, name, rival), difference in zip(others, together, strict=True):
             made[sample][name] = Contrast(sample, rival, judge, difference)
         return dict(made)
+
+
+def _ranks(rows: Sequence[Sample], judge: str) -> list[int]:
+    """The ranks of rows, best first. Only arms that were measured on the same images can be told apart by pairs."""
+    alike = [_images(s) == _images(rows[0]) for s in rows]
+    pairs = [s.clusters(judge) for s, same in zip(rows, alike, strict=True) if same]
+    ranked = iter(ranks(pairs, rows[0].sign(judge) > 0))
+    return [next(ranked) if same else i + 1 for i, same in enumerate(alike)]
 
 
 def _images(sample: Sample) -> tuple[str, ...]:

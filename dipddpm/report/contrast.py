@@ -28,6 +28,7 @@ class Sample:
         cost: their sum.
         repeats: which repeats these are, in the order of the values.
         populations: {metric of the images together: value and 95 % interval, each a mean over repeats}.
+        diverged: images of all repeats that came out not finite; with any, the sample competes with nothing.
     """
 
     record: Record
@@ -36,6 +37,7 @@ class Sample:
     cost: float
     repeats: tuple[int, ...]
     populations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    diverged: int = 0
     _intervals: dict[str, Estimate] = field(default_factory=dict, repr=False)
 
     def clusters(self, metric: str) -> np.ndarray:
@@ -132,9 +134,10 @@ def samples(records: Iterable[Record]) -> list[Sample]:
         populations = {
             name: tuple(np.mean([[m.measures[name].values[0], *m.measures[name].interval] for m in members], axis=0))
             for name, measure in first.measures.items()
-            if measure.interval
+            if measure.interval and all(name in m.measures for m in members)  # a repeat that diverged has none
         }
-        made.append(Sample(first, values, seconds, sum(seconds.values()), repeats, populations))
+        lost = sum(m.diverged for m in members)
+        made.append(Sample(first, values, seconds, sum(seconds.values()), repeats, populations, lost))
     return made
 
 
@@ -156,7 +159,9 @@ def fill_intervals(samples: Iterable[Sample], metric: str) -> None:
 def contrast(sample: Sample, rival: Sample | None, judge: str) -> Contrast | None:
     """The contrast of a sample with a rival, over the repeats that both have.
 
-    None without a rival, or where the two share no repeat: a repeat that failed for one of them counts for neither.
+    None without a rival, where one of the two diverged, or where they share no repeat: a repeat that failed for one of
+    them counts for neither. A rival stays the one that validation images chose, so that a divergence on the test images
+    lets no other take its place.
 
     Raises:
         ValueError: the two were measured on different images.
@@ -167,7 +172,8 @@ def contrast(sample: Sample, rival: Sample | None, judge: str) -> Contrast | Non
 
 
 def paired(sample: Sample, rival: Sample | None, judge: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The (repeats, images) values of both over the repeats that both have; None where there are none.
+    """The (repeats, images) values of both over the repeats that both have; None where there are none, or one of the
+    two diverged.
 
     Raises:
         ValueError: the two were measured on different images.
@@ -175,6 +181,8 @@ def paired(sample: Sample, rival: Sample | None, judge: str) -> tuple[np.ndarray
     if rival is None:
         return None
     _check_same_images(sample.record, rival.record)
+    if sample.diverged or rival.diverged:
+        return None
     shared = [repeat for repeat in sample.repeats if repeat in rival.repeats]
     if not shared:
         return None

@@ -32,8 +32,9 @@ def frame(run: Run, comparisons: Comparisons | None = None) -> pd.DataFrame:
     for group in dict.fromkeys(sample.record.group for sample in comparisons.samples):
         for judge in run.judges:
             tested = comparisons.tested(group, judge)
-            for metric in dict.fromkeys(name for sample in comparisons.chosen(group, judge) for name in sample.values):
-                fill_intervals(comparisons.chosen(group, judge), metric)
+            sound = [sample for sample in comparisons.chosen(group, judge) if not sample.diverged]
+            for metric in dict.fromkeys(name for sample in sound for name in sample.values):
+                fill_intervals(sound, metric)
             for leaking in (False, True):
                 board = comparisons.board(group, judge, leaking)
                 for sample, value, rank in zip(board.rows, board.values, board.ranks, strict=True):
@@ -43,7 +44,8 @@ def frame(run: Run, comparisons: Comparisons | None = None) -> pd.DataFrame:
                     for name in CONTRASTS:
                         row |= _contrast(name, contrasts.get(name))
                     rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table if table.empty else table.astype({"rank": "Int64"})  # a row that diverged has none
 
 
 def levels(run: Run, metric: str, others: Sequence[Sample] = ()) -> dict[str, float]:
@@ -68,11 +70,11 @@ def _row(sample: Sample, judge: str, value: Estimate, comparisons: Comparisons) 
         "arm": record.arm, "role": record.role, "leak": record.leak, "budget": record.budget,
         "samples": record.axes.get("samples", 1), "setting": record.axes.get("setting"),
         "edges": "; ".join(record.edges), "n": len(record.items), "photographs": value.n,
-        "repeats": len(sample.repeats), "training_seconds": record.training_seconds,
+        "repeats": len(sample.repeats), "diverged": sample.diverged, "training_seconds": record.training_seconds,
     }  # fmt: skip
     row |= {f"validation_{metric}": record.validation.get(metric) for metric in run.judges}
     for name in sample.values:
-        estimate = value if name == judge else sample.interval(name)
+        estimate = value if name == judge or sample.diverged else sample.interval(name)
         row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     for name, (mean, low, high) in sample.populations.items():
         row |= {name: mean, f"{name}_low": low, f"{name}_high": high}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def markdown(
 ) -> str:  # fmt: skip
     """The report as Markdown. Arguments as in :func:`write`, the paths of figures as they are to be linked."""
     comparisons = comparisons or Comparisons(run)
-    parts = [f"# {run.title}", _preamble(run)]
+    parts = [f"# {run.title}", _preamble(run), *failures(run)]
     generated, trained = populations.sections(run), training_tables.sections(run, figures)
     stages = [r for r in run.records if r.role == "stage"]
     if table.empty and not generated and not trained and not stages:
@@ -58,6 +59,28 @@ def markdown(
         parts += [f"## {suite}", stage_table([r for r in stages if r.suite == suite])]
         parts += _links(figure for figure in figures if figure.stem == suite)
     return "\n\n".join(parts) + "\n"
+
+
+def failures(run: Run) -> list[str]:
+    """The cells that failed, each with its reason, and those of which images diverged; nothing where there are none."""
+    parts = []
+    if run.failures:
+        # What an exception says is anybody's text: nothing of it may be read as Markdown or HTML.
+        rows = [f"- {_literal(cell)}: {_literal(why)}" for cell, why in run.failures.items()]
+        parts += ["## Cells that failed", "\n".join(rows)]
+    if lost := [record for record in run.records if record.diverged]:
+        named = [(_literal(f"{r.group}: {r.arm} at {r.budget} (seed {r.repeat})"), r) for r in lost]
+        rows = [f"- {name}: {r.diverged} of {len(r.items)} images" for name, r in named]
+        parts += ["## Cells of which images diverged", "\n".join(rows)]
+    return parts
+
+
+def _literal(text: str) -> str:
+    """Any text as one piece of code in Markdown: a fence that is longer than what it holds, all in one line."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
+    space = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return f"{fence}{space}{plain}{space}{fence}"
 
 
 def terminal(run: Run, table: pd.DataFrame, comparisons: Comparisons | None = None) -> str:
@@ -124,7 +147,11 @@ def _preamble(run: Run) -> str:
     if run.selected:
         lines.append(f"- **not the whole of the suites: {run.selected}**")
     if run.failed:
-        lines.append(f"- **{run.failed} cells failed and are missing below**")
+        lines.append(f"- **{run.failed} cells failed and are missing below: see why under this list**")
+    if run.diverged:
+        lines.append(
+            f"- **images of {run.diverged} cells diverged: those cells have no rank and compete with nothing**"
+        )
     judges = " and ".join(metric_name(judge) for judge in run.judges)
     lines += [
         f"- One table per judge ({judges}): one row per arm, at the budget and in the setting that did best by that "

@@ -84,10 +84,17 @@ def _by_judge(tested: Tested, found: Verdict) -> list[str]:
     lower = "" if treatment.sign(judge) > 0 else " (lower is better)"
     best = f"the best of {tested.candidates} DIP settings on validation images" if tested.candidates > 1 else "tested"
     lines = [f"- By {metric_name(judge)}{lower}, {best}: {described(treatment)}."]
+    if treatment.diverged:
+        return [*lines, f"  - It diverged on {_images(treatment)}, and is compared with nothing."]
     for role, words in RIVAL_WORDS.items():
-        contrast = tested.contrasts[role]
-        lines.append(f"  - Against {words}: " + (_contrast(contrast, found) if contrast else "none was run."))
+        contrast, lost = tested.contrasts[role], tested.diverged.get(role)
+        unknown = f"{described(lost)}: diverged on {_images(lost)}." if lost else "none was run."
+        lines.append(f"  - Against {words}: " + (_contrast(contrast, found) if contrast else unknown))
     return lines
+
+
+def _images(sample: Sample) -> str:
+    return f"{sample.diverged} of {len(sample.record.items) * len(sample.repeats)} test images"
 
 
 def _contrast(contrast: Contrast, found: Verdict) -> str:

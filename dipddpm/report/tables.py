@@ -25,7 +25,7 @@ def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = 
     for _, row in rows.iterrows():
         name = row["arm"] + (" (learned)" if row["training_seconds"] else "")
         shown: dict[str, object] = {
-            "#": row["rank"] if row["leak"] == "none" else "leaks",
+            "#": "diverged" if row["diverged"] else row["rank"] if row["leak"] == "none" else "leaks",
             "arm": f"**{name}**" if row["tested"] and tablefmt == "pipe" else name,
             "NFE": _evaluations(row),
         }
@@ -76,7 +76,7 @@ def duration_table(comparisons: Comparisons, group: str) -> str:
         if not asked or not record.units.get(first_stage):
             continue
         at = cells.setdefault(record.family or "", {}).setdefault(record.units[first_stage], {})
-        at[record.role] = f"{sample.mean(run.primary):.2f}"
+        at[record.role] = "diverged" if sample.diverged else f"{sample.mean(run.primary):.2f}"
     if max((len(at) for at in cells.values()), default=0) < 2:
         return ""
     rows = [
@@ -125,6 +125,8 @@ def _evaluations(row: Mapping) -> str:
 
 
 def _value(row: Mapping, run: Run, metric: str, with_interval: bool) -> str:
+    if row["diverged"]:  # a mean over the others would compare them with other images
+        return f"{row['diverged']} of {row['n'] * row['repeats']} images diverged" if with_interval else ""
     unit = next((r.measures[metric].unit for r in run.records if metric in r.measures), "")
     form = digits(unit)
     text = f"{row[metric]:{form}}"

@@ -93,11 +93,12 @@ def verdict(comparisons: Comparisons, group: str) -> Verdict | None:
     """Judge a group; None where no judge has a treatment with a rival that costs no more."""
     run = comparisons.run
     found = {judge: comparisons.tested(group, judge) for judge in run.judges}
-    tested = [t for t in found.values() if t and any(t.contrasts.values())]
+    tested = [t for t in found.values() if t and (any(t.contrasts.values()) or t.diverged or t.treatment.diverged)]
     if not tested:
         return None
     table = [[t.contrasts[name] if t else None for name in RIVALS] for t in found.values()]
-    n = min(c.difference.n for row in table for c in row if c)
+    counts = [c.difference.n for row in table for c in row if c]
+    n = min(counts, default=len(tested[0].treatment.clusters(run.primary)))
     if n < LEAST_CLUSTERS:
         outcome = TOO_FEW
     elif smallest_p(n) >= LEVEL / len(RIVALS):
@@ -126,7 +127,7 @@ def break_even(sample: Sample, group: Sequence[Sample], run: Run) -> BreakEven |
     """The break-even of a treatment; None where the comparator or the cost of a stage is missing."""
     record, comparator = sample.record, _comparator(sample, group, run)
     rho = exchange_rate(sample, group, run)
-    if rho is None:
+    if rho is None or sample.diverged:
         return None
     sign = sample.sign(run.primary)
     target = sign * sample.mean(run.primary)

@@ -6,6 +6,7 @@ does nothing.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -15,15 +16,19 @@ from typing import Protocol
 import pytest
 
 from dipddpm.measure.content import own_digest, read_sources
+from dipddpm.measure.exit_codes import CANNOT_WRITE, DIVERGED, HOLDS, MEANINGS
+from dipddpm.measure.files import CannotWrite, check_writable
 from dipddpm.measure.gate.baseline import key_of
 from dipddpm.measure.gate.session_gate import GATE, Gate, partial, selection
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record
 from dipddpm.paths import given_path
+from dipddpm.session.failures import final_code, note_failure
 from dipddpm.session.figures import Figures
 from dipddpm.session.reporting import write_report
-from dipddpm.session.stash import FIGURES, REPORT, RERUNS, RUN, RUN_FILE
+from dipddpm.session.stash import CANNOT, FIGURES, REPORT, RERUNS, RUN, RUN_FILE
 
+pytest_plugins = ["dipddpm.session.exits"]
 SAVE_EVERY = 3.0  # seconds
 
 
@@ -40,8 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
     group.addoption(
         "--baseline", type=given_path, metavar="FILE",
-        help="compare with this baseline after the run. Exit codes: 0 holds, 1 regression, 3 no baseline, "
-        "4 incomparable or inconclusive, 5 nothing measured",
+        help="compare with this baseline after the run. Exit codes: "
+        + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()),
     )  # fmt: skip
     group.addoption(
         "--dedicated", action="store_true",
@@ -110,7 +115,8 @@ def pytest_configure(config: pytest.Config) -> None:
     results = config.getoption("results")
     # reports/latest is of whole runs: a table of one task would take the place of that of all
     reports = results or Path(".dipddpm/reports" if selection(config) else "reports/latest")
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    # Sessions that begin in the same second, on several machines perhaps, have files of their own.
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
     config.stash[RUN_FILE] = (results or Path(".dipddpm/runs")) / f"run-{stamp}.json"
     config.stash[FIGURES] = Figures(reports / "figures")
     config.stash[RERUNS] = {}
@@ -122,7 +128,24 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     if gate := session.config.stash.get(GATE, None):
+        check_folders(session.config)
         gate.open()
+
+
+def check_folders(config: pytest.Config) -> None:
+    """Raise UsageError unless what the session makes can be written: said before any work."""
+    if config.getoption("collectonly"):
+        return
+    folders = {
+        "--results": {config.stash[RUN_FILE].parent, config.stash[FIGURES].folder.parent},
+        "--cache": {config.getoption("cache")},
+    }
+    for option, named in folders.items():
+        for folder in sorted(named):
+            try:
+                check_writable(folder)
+            except CannotWrite as error:
+                raise pytest.UsageError(f"{error}: choose another {option}") from error
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k deselects: a suite that is there is not gone
@@ -143,6 +166,8 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     run = collector.config.stash.get(RUN, None)
+    if report.failed:
+        note_failure(collector.config, report.nodeid, report.longreprtext.strip().rpartition("\n")[2])
     if run is not None and report.skipped and isinstance(collector, pytest.Module):
         run.origins.setdefault(collector.path.stem, "skipped")  # there, but it lacks what it needs: it is not gone
     return report
@@ -152,6 +177,7 @@ def pytest_make_collect_report(
 def pytest_runtestloop(session: pytest.Session) -> None:
     run = session.config.stash.get(RUN, None)
     if run is not None:
+        check_folders(session.config)
         run.selected = UNFINISHED  # until the end: a session that is killed leaves it in its file
         read_sources()
     if gate := session.config.stash.get(GATE, None):
@@ -164,18 +190,29 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     decides = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
     if run is not None:
         run.failed, run.selected = session.testsfailed, partial(session) if decides else INTERRUPTED
-    if gate and decides:  # not where the session was interrupted: it has an exit code of its own
-        reruns = stash[RERUNS]
-        session.exitstatus = gate.close(run, reruns)
-    if run is not None and run.records:
-        run.save(stash[RUN_FILE])
-        if not run.broken_off:
-            stash[REPORT] = write_report(run, stash[FIGURES])
+    try:
+        if run is not None and decides:
+            session.exitstatus = final_code(run, exitstatus)
+        if gate and decides:  # not where the session was interrupted: it has an exit code of its own
+            reruns = stash[RERUNS]
+            code = gate.close(run, reruns)
+            session.exitstatus = DIVERGED if code == HOLDS and run is not None and run.diverged else code
+        if run is not None and run.records:
+            run.save(stash[RUN_FILE])
+            if not run.broken_off:
+                stash[REPORT] = write_report(run, stash[FIGURES])
+    except OSError as error:
+        stash.setdefault(CANNOT, str(error))
+        session.exitstatus = CANNOT_WRITE
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     run, report = config.stash.get(RUN, None), config.stash.get(REPORT, None)
-    if run is not None and report is not None:
+    if why := config.stash.get(CANNOT, None):
+        terminalreporter.section("not written")
+        terminalreporter.write_line(f"{why}: what was finished before is in {config.getoption('cache')}")
+        terminalreporter.write_line("the same command goes on from there, once there is room")
+    elif run is not None and report is not None:
         terminalreporter.section("leaderboard")
         terminalreporter.write_line(report.terminal)
         terminalreporter.write_line("")

@@ -65,6 +65,7 @@ def restoration_record(
         judges=cell.judges,
         chosen=cell.chosen,
         edges=cell.edges,
+        diverged=diverged(cell.x_hat, cell.scores),
         axes={
             "prior": arm.prior.name,
             "architecture": arm.architecture,
@@ -105,6 +106,14 @@ def pace(experiments: Experiments, arm: Arm, cell: Cell) -> dict[str, str]:
         "diffusion": "evaluation",
     }
     return {stage: key for stage, key in keys.items() if stage in cell.seconds}
+
+
+def diverged(x_hat: torch.Tensor, scores: Mapping[str, Sequence[float]]) -> int:
+    """How many of the images (N, C, H, W) are not finite, or have a score that is NaN."""
+    bad = ~torch.isfinite(x_hat).flatten(1).all(dim=1).cpu()
+    for values in scores.values():
+        bad |= torch.tensor(values, dtype=torch.float64).isnan()
+    return int(bad.sum())
 
 
 def dip_fit_record(

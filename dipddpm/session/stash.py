@@ -18,3 +18,5 @@ FIGURES: pytest.StashKey[Figures] = pytest.StashKey()
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
 RERUNS: pytest.StashKey[dict[str, Callable[[], Measure]]] = pytest.StashKey()
 """{key of a baseline entry: measures its time again}, for what the gate wants to see confirmed."""
+CANNOT: pytest.StashKey[str] = pytest.StashKey()
+"""Which file could not be written amid the work, and why: the session ends."""

@@ -20,7 +20,8 @@ from dipddpm.extractors import DEFAULT
 from dipddpm.paths import given_path
 from dipddpm.session.experiments import CellPoint, Experiments
 from dipddpm.session.opening import describe_run, open_experiments
-from dipddpm.session.records import restoration_record
+from dipddpm.session.plugin import check_folders
+from dipddpm.session.records import diverged, restoration_record
 from dipddpm.session.stash import RUN
 
 EXPERIMENTS: pytest.StashKey[list[Experiments]] = pytest.StashKey()
@@ -65,6 +66,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     bench = config.rootpath / "bench"
     asked = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
     if any(path == bench or bench in path.parents for path in asked):
+        check_folders(config)
         _experiments(config)
 
 
@@ -97,8 +99,9 @@ def record_cell(record, experiments) -> Callable[..., None]:
     """Adds a cell of the restoration experiment to the run; arguments are those of :func:`restoration_record`."""
 
     def add(task: str, arm: Arm, cell: Cell, **options: Any) -> None:
-        # A row that no leaderboard shows needs no features of its images.
-        scores = experiments.restored_populations.scores(cell.x_hat) if cell.chosen else {}
+        # A row that no leaderboard shows needs no features of its images, and images that diverged have none.
+        told = cell.chosen and not diverged(cell.x_hat, cell.scores)
+        scores = experiments.restored_populations.scores(cell.x_hat) if told else {}
         record(restoration_record(experiments, task, arm, cell, population=scores, **options))
 
     return add

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from dipddpm.measure.exit_codes import HOLDS, REGRESSION
 from dipddpm.measure.files import write_text
 from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, load, section_name, write
 from dipddpm.measure.gate.calibration_runs import CalibrationRuns, busy
 from dipddpm.measure.gate.compare import compare, settings_that_differ
 from dipddpm.measure.gate.noise_floor import DRAWS, LOSSES, SLOWDOWNS, losses_caught, repeated, slowdowns_caught, times
 from dipddpm.measure.gate.noise_floor import quality_floor as differences
-from dipddpm.measure.gate.outcomes import HOLDS, REGRESSION
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.record import MeasureError, Run

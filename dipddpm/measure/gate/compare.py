@@ -56,7 +56,9 @@ def compare(run: Run, section: Section, *, device: str = "cpu", dedicated: bool 
         made.findings += [Finding("new", key, "", "not in the baseline") for key in new]
         made.findings += _unreached(now, section, tolerances, where)
     if run.failed:
-        made.findings.append(Finding("regression", "session", "", f"{run.failed} tests failed"))
+        named = "; ".join([f"{cell}: {why}" for cell, why in run.failures.items()][:3])
+        text = f"{run.failed} tests failed" + (f": {named}" if named else "")
+        made.findings.append(Finding("failed", "session", "", text))
     return made
 
 

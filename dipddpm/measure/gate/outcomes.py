@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Outcome = Literal["regression", "missing", "incomparable", "inconclusive", "improved", "new", "not selected", "holds"]
-HOLDS, REGRESSION, NO_BASELINE, INCOMPARABLE, NOTHING = 0, 1, 3, 4, 5  # exit codes
+from dipddpm.measure.exit_codes import FAILED, HOLDS, NO_BASELINE, NOTHING, REGRESSION, UNDECIDED
+
+Outcome = Literal[
+    "regression", "failed", "missing", "incomparable", "inconclusive", "improved", "new", "not selected", "holds"
+]
 WORDS = {
-    HOLDS: "holds", REGRESSION: "REGRESSION", NO_BASELINE: "NO BASELINE", INCOMPARABLE: "UNDECIDED",
-    NOTHING: "NOTHING MEASURED",
+    HOLDS: "holds", REGRESSION: "REGRESSION", NO_BASELINE: "NO BASELINE", UNDECIDED: "UNDECIDED",
+    NOTHING: "NOTHING MEASURED", FAILED: "FAILED",
 }  # fmt: skip
-LISTED: tuple[Outcome, ...] = ("regression", "missing", "incomparable", "inconclusive", "improved", "new")
+LISTED: tuple[Outcome, ...] = ("regression", "failed", "missing", "incomparable", "inconclusive", "improved", "new")
 ROWS = 20  # how many rows the table has at most for each outcome
 
 
@@ -46,12 +49,16 @@ class Comparison:
 
     @property
     def code(self) -> int:
-        """Exit code: 1 if something regressed, is missing or failed; 4 if something could not be decided; 5 if nothing
-        was compared; else 0."""
-        if self.of("regression") or self.of("missing"):
+        """Exit code: 1 if something regressed; 6 if cells failed, since what is missing may be theirs; 1 if something
+        is missing; 4 if something could not be decided; 5 if nothing was compared; else 0."""
+        if self.of("regression"):
+            return REGRESSION
+        if self.of("failed"):
+            return FAILED
+        if self.of("missing"):
             return REGRESSION
         if self.of("incomparable") or self.of("inconclusive"):
-            return INCOMPARABLE
+            return UNDECIDED
         return HOLDS if self.of("holds") or self.of("improved") else NOTHING
 
     def summary(self, baseline: str) -> str:

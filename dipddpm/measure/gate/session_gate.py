@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dipddpm.measure.exit_codes import NO_BASELINE, NOTHING
 from dipddpm.measure.files import write_text
 from dipddpm.measure.gate.baseline import NoBaseline, Section, key_of, load, section_for, section_of
 from dipddpm.measure.gate.compare import compare
-from dipddpm.measure.gate.outcomes import NO_BASELINE, NOTHING
 from dipddpm.measure.record import Measure, MeasureError, Run
 
 GATE: pytest.StashKey[Gate] = pytest.StashKey()
