@@ -99,7 +99,7 @@ def test_repeats_are_one_row_with_an_interval_over_them():
     assert paired == "-0.5 [-0.5, -0.5] better (5 NFE)", "paired by repeat, the planted difference has no spread"
     assert row(against, "dip", "Δ KID, equal seconds") == "+0.5 [+0.5, +0.5] worse (20 NFE)"
     assert terminal(planted, frame(planted)).count("dip ") == 1
-    assert len(populations.frame(seeds)) == 9, "the raw table has every repeat"
+    assert len(populations.frame(planted)) == 9, "the raw table has every repeat"
 
 
 def test_repeats_are_paired_by_what_they_are():
@@ -117,7 +117,7 @@ def test_populations_stand_in_the_report_and_in_a_table_of_their_own(tmp_path):
     assert "recall" not in terminal(planted, table) and "generation, photos" in terminal(planted, table)
     paths = write(planted, table, tmp_path)
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "populations.csv"]
-    rows = populations.frame(planted.records)
+    rows = populations.frame(planted)
     assert len(rows) == 6 and math.isclose(rows.loc[2, "seconds"], 0.25) and rows.loc[0, f"{KID}_low"] == 1.9
 
 

@@ -16,7 +16,7 @@ from dipddpm.experiments.restoration import Restoration
 from dipddpm.experiments.training_arms import PLAIN
 from dipddpm.experiments.training_quality import TrainingQuality
 from dipddpm.experiments.training_runs import TrainingRuns
-from dipddpm.experiments.update_times import ROUNDS, in_turns
+from dipddpm.measure.measured_paces import ROUNDS
 from dipddpm.measure.store import Store
 from dipddpm.metrics.psnr import Psnr
 from dipddpm.population.kid import Kid
@@ -188,15 +188,6 @@ def test_the_time_of_an_update_is_of_one_interleaved_run(tmp_path, monkeypatch):
     slow = made.quality(TASK, arms["residual-dip"], 4)
     assert slow.seconds["training"] == 4.0, "what else takes time while an arm is trained is not charged to it"
     assert seconds == training_quality(tmp_path, clock=Clock()).times.seconds(TASK), "found again"
-
-
-def test_a_turn_that_was_disturbed_does_not_count_and_neither_does_the_first():
-    clock, durations = Clock(), {"a": [90, 1, 1, 50, 1, 1], "b": [2, 2, 2, 2, 70, 2]}
-
-    def work(name):
-        clock.now += durations[name].pop(0)
-
-    assert in_turns({name: lambda name=name: work(name) for name in "ab"}, clock) == {"a": 1, "b": 2}
 
 
 @pytest.mark.long

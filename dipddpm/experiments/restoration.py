@@ -52,6 +52,7 @@ class Cell:
         edges: what of the setting lies on the edge of what was offered.
         fitted: what was chosen of the DIP fit, in words; "" where nothing was.
         training_seconds: spent once on what prior or fitting method learned.
+        fit_evaluations: of the denoiser, per image, that the way of fitting took beside its passes.
     """
 
     arm: Arm
@@ -69,6 +70,7 @@ class Cell:
     edges: tuple[str, ...] = ()
     fitted: str = ""
     training_seconds: float = 0.0
+    fit_evaluations: float = 0.0
 
 
 class Restoration:
@@ -305,7 +307,7 @@ class Restoration:
             aside={"clock": fits.clock},
             run=warm,
         )  # fmt: skip
-        value, iterations, passes, fitted = found.value, 0.0, 0.0, ""
+        value, iterations, passes, evaluations, fitted = found.value, 0.0, 0.0, 0.0, ""
         training_seconds = arm.prior.training_seconds
         seconds = {"diffusion": value["seconds"] / n} if setting.nfe else {}
         memory = {"diffusion": found.memory} if setting.nfe else {}
@@ -313,6 +315,7 @@ class Restoration:
             stored, method = fits.stored_fit(task, arm.recipe), fits.method(arm.recipe, task)
             iterations = stored.fit.charged(arm.iterations, arm.rule)
             passes, training_seconds = iterations * method.passes, training_seconds + method.training_seconds
+            evaluations = iterations * method.evaluations_per_iteration
             fitted = described(arm.recipe, method)
             seconds["dip"] = stored.fit.seconds_for(iterations) / n
             if arm.stopping:
@@ -323,7 +326,7 @@ class Restoration:
         return Cell(
             arm, value["scores"], value["x_hat"], seconds, memory, iterations, passes, value["nfe"], setting,
             tuple(judges), validation or {}, tuple(chosen), edges(arm, setting, self.axes) if judges else (), fitted,
-            training_seconds,
+            training_seconds, evaluations,
         )  # fmt: skip
 
     def _evaluate_once(self, split: Split) -> None:

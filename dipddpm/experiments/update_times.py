@@ -16,30 +16,10 @@ from torch import Tensor
 
 from dipddpm.experiments.training_runs import TrainingRuns
 from dipddpm.injection import Injection
+from dipddpm.measure.instruments.interleaved_timing import in_turns, timed
+from dipddpm.measure.measured_paces import ROUNDS
 from dipddpm.schedule import Schedule
 from dipddpm.training import Training, TrainingSettings, initial_network
-
-ROUNDS = 5
-
-
-def in_turns(
-    works: Mapping[str, Callable[[], object]], clock: Callable[[], float], rounds: int = ROUNDS
-) -> dict[str, float]:
-    """Median seconds of each piece of work, done A B C ... A B C ... after a round that is not measured, so that
-    whatever else the machine does meets all of them.
-
-    Args:
-        clock: seconds; should wait for the device.
-    """
-    for work in works.values():
-        work()
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            started = clock()
-            work()
-            taken[name].append(clock() - started)
-    return {name: median(seconds) for name, seconds in taken.items()}
 
 
 def time_updates(
@@ -71,8 +51,8 @@ def time_updates(
 
         return updates
 
-    taken = in_turns({name: turn(name) for name in injections}, clock)
-    return {"seconds": {name: seconds / each for name, seconds in taken.items()}}
+    taken = in_turns({name: timed(turn(name), clock) for name in injections}, ROUNDS)
+    return {"seconds": {name: median(seconds) / each for name, seconds in taken.items()}}
 
 
 class UpdateTimes:

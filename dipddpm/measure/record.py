@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dipddpm.measure.files import write_json
+from dipddpm.measure.measured_paces import Pace, read_pace
 from dipddpm.measure.strict_json import strict_json
 
 SCHEMA = 3
@@ -83,7 +84,7 @@ class Record:
         seconds: wall-clock seconds per image, by stage, as they were measured in this cell.
         units: steps per image, by stage; seconds divided by units is the price of one step.
         pace: {stage: key}. Records that share stage and key do the same work in a step: comparisons charge each of them
-            the median price of such a step in the run, and not its own (:class:`dipddpm.report.costs.Paces`).
+            the pace of such a step in the run, and not its own seconds (:class:`dipddpm.report.costs.Paces`).
         training_seconds: spent once, before this arm can run at all (what it learned from).
         repeat: which repeat of the experiment this is; repeats differ in their seed alone.
         memory: peak memory per stage: bytes added on top of what was allocated when the stage began.
@@ -155,6 +156,7 @@ class Run:
         selected: why not all suites were run (``-k NAME``, ``interrupted``); "" if all were.
         failed: number of tests that failed, whose records are missing.
         failures: {test: why it failed, in one line}.
+        paces: of every kind of work in the records, measured in turns on this machine; empty where none were.
     """
 
     title: str
@@ -172,6 +174,7 @@ class Run:
     origins: dict[str, str] = field(default_factory=dict)
     selected: str = ""
     failures: dict[str, str] = field(default_factory=dict)
+    paces: list[Pace] = field(default_factory=list)
 
     @property
     def primary(self) -> str:
@@ -194,6 +197,8 @@ class Run:
         JSON has no NaN. A value that is not finite is written as null and read as NaN.
         """
         text = asdict(self)
+        if not self.paces:
+            del text["paces"]
         for record in text["records"]:
             for name in [name for name in OPTIONAL if not record[name]]:
                 del record[name]
@@ -221,7 +226,8 @@ class Run:
             failures = text.get("failures", {})
             if not isinstance(failures, dict) or not all(isinstance(why, str) for why in failures.values()):
                 raise ValueError("failures are no texts by the names of tests")
-            return cls(**text, records=records)
+            paces = [read_pace(pace) for pace in text.pop("paces", ())]
+            return cls(**text, records=records, paces=paces)
         except FileNotFoundError as error:
             raise MeasureError(f"{path}: no such run file") from error
         except OSError as error:

@@ -22,6 +22,7 @@ from dipddpm.report.contrast import (
     paired,
     samples,
 )
+from dipddpm.report.costs import Paces
 
 RIVALS = ("control", "part")  # of the two contrasts that a verdict rests on
 
@@ -74,12 +75,14 @@ class Comparisons:
 
     Attributes:
         run: the run.
+        paces: what they are charged by.
         samples: its competitors, each put together over its repeats.
     """
 
     def __init__(self, run: Run):
         self.run = run
-        self.samples = samples(run.records)
+        self.paces = Paces(run.records, run.paces)
+        self.samples = samples(run.records, self.paces)
         self._places: dict[tuple[str, str], list[Sample]] = {}
         for sample in self.samples:
             self._places.setdefault((sample.record.suite, sample.record.group), []).append(sample)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dipddpm.measure.record import UNPAIRED, Record
 from dipddpm.measure.statistics import Estimate, cluster_means, detectable, estimates, paired_difference
-from dipddpm.report.costs import Paces
+from dipddpm.report.costs import Paces, Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,7 @@ class Sample:
     Attributes:
         record: that of the first repeat, for everything that repeats share.
         values: {metric: (repeats, images)}.
-        seconds: {stage: seconds per image}, counted work times the run's pace of it, mean over repeats.
-        cost: their sum.
+        work: what it is charged for, mean over repeats.
         repeats: which repeats these are, in the order of the values.
         populations: {metric of the images together: value and 95 % interval, each a mean over repeats}.
         diverged: images of all repeats that came out not finite; with any, the sample competes with nothing.
@@ -33,12 +32,21 @@ class Sample:
 
     record: Record
     values: dict[str, np.ndarray]
-    seconds: dict[str, float]
-    cost: float
+    work: Work
     repeats: tuple[int, ...]
     populations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     diverged: int = 0
     _intervals: dict[str, Estimate] = field(default_factory=dict, repr=False)
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """{stage: seconds per image}: counted work times its pace."""
+        return self.work.seconds
+
+    @property
+    def cost(self) -> float:
+        """Their sum."""
+        return self.work.cost
 
     def clusters(self, metric: str) -> np.ndarray:
         """(C,) means over repeats and over the images of each photograph."""
@@ -104,14 +112,17 @@ class Contrast:
         return self.rival.record.training_seconds / saved if saved > 0 else math.inf
 
 
-def samples(records: Iterable[Record]) -> list[Sample]:
+def samples(records: Iterable[Record], paces: Paces | None = None) -> list[Sample]:
     """Put the records of competitors together over their repeats, in order of first appearance.
+
+    Args:
+        paces: that they are charged by; those of the records themselves where none are given.
 
     Raises:
         ValueError: repeats of one arm were measured on different images, or one repeat was recorded twice.
     """
     every = list(records)
-    paces = Paces(every)
+    paces = paces or Paces(every)
     together: dict[tuple, list[Record]] = {}
     for record in every:
         if record.role not in UNPAIRED:
@@ -127,9 +138,7 @@ def samples(records: Iterable[Record]) -> list[Sample]:
         # Counts and metrics of a population are left out: they have a single value and not one per image.
         metrics = [name for name, m in first.measures.items() if m.kind != "structure" and not m.interval]
         values = {name: np.array([m.measures[name].values for m in members], dtype=float) for name in metrics}
-        charged = [paces.seconds(member) for member in members]
-        stages = dict.fromkeys(stage for seconds in charged for stage in seconds)
-        seconds = {stage: float(np.mean([s.get(stage, 0.0) for s in charged])) for stage in stages}
+        work = Work.mean([paces.work(member) for member in members])
         repeats = tuple(member.repeat for member in members)
         populations = {
             name: tuple(np.mean([[m.measures[name].values[0], *m.measures[name].interval] for m in members], axis=0))
@@ -137,7 +146,7 @@ def samples(records: Iterable[Record]) -> list[Sample]:
             if measure.interval and all(name in m.measures for m in members)  # a repeat that diverged has none
         }
         lost = sum(m.diverged for m in members)
-        made.append(Sample(first, values, seconds, sum(seconds.values()), repeats, populations, lost))
+        made.append(Sample(first, values, work, repeats, populations, lost))
     return made
 
 
@@ -196,7 +205,7 @@ def best_control(sample: Sample, others: Sequence[Sample], judge: str) -> Sample
     Noise is one of them, at any budget and with any number of averaged samples, and so is a prior that was trained.
     None without any.
     """
-    return best_validated(_rivals(sample, others, judge, "control"), judge)
+    return best_validated(_as_cheap(sample, others, judge, "control"), judge)
 
 
 def best_part(sample: Sample, others: Sequence[Sample], judge: str) -> Sample | None:
@@ -205,7 +214,7 @@ def best_part(sample: Sample, others: Sequence[Sample], judge: str) -> Sample | 
     It may be of any family, and spend all that the treatment spends, on any duration, stopping rule or output.
     None without any.
     """
-    return best_validated(_rivals(sample, others, judge, "part"), judge)
+    return best_validated(_as_cheap(sample, others, judge, "part"), judge)
 
 
 def comparator_at_equal_budget(
@@ -226,14 +235,18 @@ def best_validated(candidates: Sequence[Sample], judge: str) -> Sample | None:
     return best if best and math.isfinite(best.validated(judge)) else None
 
 
-def _rivals(sample: Sample, others: Sequence[Sample], judge: str, role: str) -> list[Sample]:
-    """Those of a role that the judge sees, answer the same question, have no leak, and cost no more than the sample."""
+def of_role(sample: Sample, others: Sequence[Sample], judge: str, role: str) -> list[Sample]:
+    """Those of a role that the judge sees, that answer the same question and have no leak, whatever they cost."""
     place = sample.record.suite, sample.record.group
     return [
         other for other in others
-        if other.record.role == role and other.cost <= sample.cost and other.record.seen_by(judge)
+        if other.record.role == role and other.record.seen_by(judge)
         and other.record.leak == sample.record.leak == "none" and (other.record.suite, other.record.group) == place
     ]  # fmt: skip
+
+
+def _as_cheap(sample: Sample, others: Sequence[Sample], judge: str, role: str) -> list[Sample]:
+    return [other for other in of_role(sample, others, judge, role) if other.cost <= sample.cost]
 
 
 def _check_same_images(a: Record, b: Record) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Run
-from dipddpm.report import populations, training_tables
+from dipddpm.report import pace_table, populations, training_tables
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.metric_names import metric_name
 from dipddpm.report.sentence import sentence
@@ -23,8 +23,9 @@ def write(
 ) -> tuple[Path, ...]:
     """Write the report into a folder.
 
-    ``leaderboard.md`` and ``leaderboard.csv`` are always written, ``populations.csv`` where images were generated, and
-    ``training.csv`` and ``training-levels.csv`` where networks were trained.
+    ``leaderboard.md`` and ``leaderboard.csv`` are always written, ``paces.csv`` where work is charged by its pace,
+    ``populations.csv`` where images were generated, and ``training.csv`` and ``training-levels.csv`` where networks
+    were trained.
 
     Args:
         table: ``frame(run)``.
@@ -38,7 +39,8 @@ def write(
     links = [figure.relative_to(folder) for figure in figures]
     write_text(markdown_file, markdown(run, table, links, comparisons))
     write_text(csv_file, table.to_csv(index=False))
-    return markdown_file, csv_file, *populations.write(run.records, folder), *training_tables.write(run, folder)
+    beside = (*pace_table.write(run, folder), *populations.write(run, folder), *training_tables.write(run, folder))
+    return markdown_file, csv_file, *beside
 
 
 def markdown(
@@ -58,7 +60,7 @@ def markdown(
     for suite in dict.fromkeys(r.suite for r in stages):
         parts += [f"## {suite}", stage_table([r for r in stages if r.suite == suite])]
         parts += _links(figure for figure in figures if figure.stem == suite)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *pace_table.sections(run)]) + "\n"
 
 
 def failures(run: Run) -> list[str]:
@@ -156,8 +158,8 @@ def _preamble(run: Run) -> str:
     lines += [
         f"- One table per judge ({judges}): one row per arm, at the budget and in the setting that did best by that "
         "judge on the validation images. NFE: network evaluations per image, 5 x 30 is the mean of 5 samples of 30 "
-        "each; every budget is an independent run. Seconds per image: counted work (DIP iterations, evaluations) times "
-        "the run's median price of each, all stages.",
+        "each; every budget is an independent run. Seconds per image, all stages: counted work (passes of a DIP, "
+        f"evaluations, calls of a control) times {pace_table.charged_by(run)}.",
         "- What is resampled is the photograph: means are over photographs, intervals are 95 % and, in a table, hold "
         "for all of its rows together: Student's t below 30 photographs, a bootstrap from 30 on. Arms that noise may "
         "have put in order share a rank: # is one more than how many arms are better beyond noise.",

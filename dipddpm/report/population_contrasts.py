@@ -14,15 +14,17 @@ from statistics import fmean
 from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.statistics import repeats_interval
 from dipddpm.report.agreed_names import FLOOR
+from dipddpm.report.costs import Paces
 
 EQUAL_NFE, EQUAL_SECONDS, CONTROL = "equal NFE", "equal seconds", "the best control"
 
 
 @dataclass(frozen=True)
 class Population:
-    """One arm at one budget: one record per repeat."""
+    """One arm at one budget: one record per repeat, and the paces that they are charged by."""
 
     records: Sequence[Record]
+    paces: Paces
 
     @property
     def first(self) -> Record:
@@ -32,7 +34,7 @@ class Population:
     @property
     def cost(self) -> float:
         """Seconds per image, all stages, mean over repeats."""
-        return fmean(record.cost for record in self.records)
+        return fmean(self.paces.work(record).cost for record in self.records)
 
     @property
     def measures(self) -> dict[str, dict[int, Measure]]:

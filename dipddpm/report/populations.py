@@ -17,6 +17,7 @@ from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.statistics import repeats_interval
 from dipddpm.report.agreed_names import NOT_JUDGED
+from dipddpm.report.costs import Paces
 from dipddpm.report.population_contrasts import Difference, Population, against, bounded, cannot_tell
 
 
@@ -25,12 +26,13 @@ def of(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.role == "population"]
 
 
-def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per population and repeat, in full precision, with intervals."""
-    rows = []
-    for r in of(records):
+def frame(run: Run) -> pd.DataFrame:
+    """One row per population and repeat, in full precision, with intervals; seconds as charged."""
+    rows, paces = [], Paces(run.records, run.paces)
+    for r in of(run.records):
         row: dict[str, object] = {"group": r.group, "arm": r.arm, "leak": r.leak, "repeat": r.repeat, "nfe": r.budget}
-        row |= {"seconds": r.cost, **{f"seconds_{stage}": s for stage, s in r.seconds.items()}}
+        work = paces.work(r)
+        row |= {"seconds": work.cost, **{f"seconds_{stage}": s for stage, s in work.seconds.items()}}
         for name, measure in r.measures.items():
             if measure.kind == "quality":
                 row[name] = measure.values[0]
@@ -40,12 +42,12 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write(records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
+def write(run: Run, folder: Path) -> tuple[Path, ...]:
     """Write ``populations.csv``; its path, or none where there are no populations."""
-    if not of(records):
+    if not of(run.records):
         return ()
     file = folder / "populations.csv"
-    write_text(file, frame(records).to_csv(index=False))
+    write_text(file, frame(run).to_csv(index=False))
     return (file,)
 
 
@@ -103,9 +105,10 @@ def _not_judged(populations: Sequence[Population]) -> str:
 def _groups(run: Run) -> list[list[Population]]:
     """The populations of each group, the cheapest first."""
     together: dict[str, dict[tuple[str, int], list[Record]]] = {}
+    paces = Paces(run.records, run.paces)
     for record in of(run.records):
         together.setdefault(record.group, {}).setdefault((record.arm, record.budget), []).append(record)
-    made = [[Population(records) for records in group.values()] for group in together.values()]
+    made = [[Population(records, paces) for records in group.values()] for group in together.values()]
     return [sorted(group, key=lambda p: (p.cost, p.first.budget)) for group in made]
 
 

@@ -20,6 +20,7 @@ RIVAL_WORDS = {
     "control": "the best control that costs no more",
     "part": "the best DIP alone that costs no more",
 }
+MOST_NAMED = 4  # arms in a line
 NO_VERDICT = "**No verdict**: no treatment was run together with a rival that is as cheap."
 
 
@@ -35,6 +36,7 @@ def sentence(found: Verdict | None, run: Run) -> str:
         tested = next((t for t in found.tested if t.judge == judge), None)
         unknown = f"- By {metric_name(judge)}: no treatment was scored on validation images."
         lines += _by_judge(tested, found) if tested else [unknown]
+    lines += _open(found)
     if (even := found.break_even) is not None:
         what, most = metric_name(run.primary), f"{even.iterations:.0f} iterations"
         lines.append(
@@ -46,6 +48,31 @@ def sentence(found: Verdict | None, run: Run) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def _open(found: Verdict) -> list[str]:
+    """What paces that move within their intervals would change; nothing where they change no set of rivals."""
+    lines = []
+    for rivals in found.open:
+        cost = f"{seconds(rivals.treatment.cost)} of {_named(rivals.treatment)}"
+        close = ", ".join(f"{_named(sample)} ({seconds(sample.cost)})" for sample in rivals.close[:MOST_NAMED])
+        more = f" and {len(rivals.close) - MOST_NAMED} more" if len(rivals.close) > MOST_NAMED else ""
+        best = [_named(sample) if sample else "none" for sample in rivals.best]
+        then = f"the best one could be {' or '.join(best)}" if len(best) > 1 else "the best one stays the same"
+        lines.append(
+            f"- Within the intervals of the paces, by {metric_name(rivals.judge)}: whether {close}{more} costs more "
+            f"than the {cost} is open; {then}."
+        )
+    if lines:
+        others = [outcome for outcome in found.could_be if outcome != found.outcome]
+        changed = f"**The verdict could then be: {'; or '.join(others)}.**"
+        lines[-1] += f" {changed}" if others else " The verdict stays the same."
+    return lines
+
+
+def _named(sample: Sample) -> str:
+    record = sample.record
+    return f"{record.arm}, {record.budget} NFE" if record.budget else record.arm
 
 
 def described(sample: Sample) -> str:

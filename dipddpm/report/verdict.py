@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from dipddpm.measure.record import Run
 from dipddpm.measure.statistics import LEVEL, smallest_p
 from dipddpm.report.comparisons import RIVALS, Comparisons, Tested
-from dipddpm.report.contrast import Contrast, Sample
+from dipddpm.report.contrast import Contrast, Sample, contrast
 from dipddpm.report.metric_names import metric_name
+from dipddpm.report.open_rivals import OpenRivals, open_rivals
 
 PAYS, DOES_NOT_PAY, CANNOT_TELL = "pays", "does not pay", "cannot tell"
 TOO_FEW, TOO_SMALL = "too few photographs", "cannot tell: n too small"
@@ -48,12 +50,16 @@ class Verdict:
         tested: what each judge held the treatments to; a judge without scores on validation images is missing.
         n: number of photographs, the smallest of all contrasts.
         break_even: by the primary judge; None where the comparator or the cost of a stage is missing.
+        open: the contrasts whose set of rivals changes when paces move within their intervals.
+        could_be: every outcome that is reached as they move, this one among them.
     """
 
     outcome: str
     tested: tuple[Tested, ...]
     n: int
     break_even: BreakEven | None
+    open: tuple[OpenRivals, ...] = ()
+    could_be: tuple[str, ...] = ()
 
 
 def won(effects: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -97,19 +103,41 @@ def verdict(comparisons: Comparisons, group: str) -> Verdict | None:
     if not tested:
         return None
     table = [[t.contrasts[name] if t else None for name in RIVALS] for t in found.values()]
-    counts = [c.difference.n for row in table for c in row if c]
-    n = min(counts, default=len(tested[0].treatment.clusters(run.primary)))
-    if n < LEAST_CLUSTERS:
-        outcome = TOO_FEW
-    elif smallest_p(n) >= LEVEL / len(RIVALS):
-        outcome = TOO_SMALL
-    else:
-        effects = np.array([[c.effect if c else np.nan for c in row] for row in table])
-        p = np.array([[c.difference.p if c else np.nan for c in row] for row in table])
-        outcome = decide(effects, p, [judge_word(run, judge) for judge in run.judges]).item()
+    left_open = [open_rivals(comparisons, t, name) for t in tested if not t.treatment.diverged for name in RIVALS]
+    n = min((c.difference.n for row in table for c in row if c), default=len(tested[0].treatment.clusters(run.primary)))
+    outcome = _outcome(table, n, run)
     first = found[run.primary]
     even = break_even(first.treatment, comparisons.in_group(group), run) if first else None
-    return Verdict(outcome, tuple(tested), n, even)
+    close = tuple(rivals for rivals in left_open if rivals.close)
+    could_be = dict.fromkeys([outcome, *_outcomes(table, n, close, run)])
+    return Verdict(outcome, tuple(tested), n, even, close, tuple(could_be))
+
+
+Table = Sequence[Sequence[Contrast | None]]
+"""The contrasts of each judge, in the order of ``RIVALS``."""
+
+
+def _outcome(table: Table, n: int, run: Run) -> str:
+    """The outcome of one table of contrasts over ``n`` photographs."""
+    if n < LEAST_CLUSTERS:
+        return TOO_FEW
+    if smallest_p(n) >= LEVEL / len(RIVALS):
+        return TOO_SMALL
+    effects = np.array([[c.effect if c else np.nan for c in row] for row in table])
+    p = np.array([[c.difference.p if c else np.nan for c in row] for row in table])
+    return decide(effects, p, [judge_word(run, judge) for judge in run.judges]).item()
+
+
+def _outcomes(table: Table, n: int, close: Sequence[OpenRivals], run: Run) -> list[str]:
+    """The outcomes with every choice of rivals that the paces leave open."""
+    choices = [[contrast(o.treatment, rival, o.judge) for rival in o.best] for o in close]
+    made = []
+    for chosen in product(*choices):
+        other = [list(row) for row in table]
+        for rivals, taken in zip(close, chosen, strict=True):
+            other[run.judges.index(rivals.judge)][RIVALS.index(rivals.role)] = taken
+        made.append(_outcome(other, n, run))
+    return made
 
 
 def judge_word(run: Run, judge: str) -> str:

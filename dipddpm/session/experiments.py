@@ -21,6 +21,7 @@ from dipddpm.experiments.training_quality import TrainingQuality
 from dipddpm.experiments.training_runs import TrainingRuns
 from dipddpm.extractors import NamedExtractor
 from dipddpm.memo import Memo
+from dipddpm.session.stage_paces import StagePaces
 
 CellPoint = tuple[str, Arm, int]
 """A cell of the restoration experiment: task, arm, network evaluations."""
@@ -105,6 +106,11 @@ class Experiments:
         """The training experiment."""
         runs = TrainingRuns(self.restoration, self.profile.training)
         return TrainingQuality(runs, self.profile.generation.reference, self.extractor)
+
+    @cached_property
+    def paces(self) -> StagePaces:
+        """The kinds of work that records are charged for."""
+        return StagePaces(self)
 
     def cells(self, asks: Callable[[Arm, RestorationAxes], bool]) -> dict[str, CellPoint]:
         """{name for ``-k``: cell} of the restoration cells whose arm a suite asks about."""

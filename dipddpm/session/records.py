@@ -82,8 +82,14 @@ def restoration_record(
         | _of_populations(population)
         | {"nfe": Measure("", False, "structure", [cell.nfe])},
         seconds=cell.seconds,
-        units={"dip": cell.passes, "prior": float("prior" in cell.seconds), "diffusion": cell.nfe},
-        pace=pace(experiments, arm, cell),
+        units={
+            "dip": cell.passes,
+            "stopping": cell.iterations if "stopping" in cell.seconds else 0.0,
+            "prior": float("prior" in cell.seconds),
+            "diffusion": cell.nfe,
+            **({"evaluations in the fit": cell.fit_evaluations} if cell.fit_evaluations else {}),
+        },
+        pace=experiments.paces.of_cell(task, arm, cell),
         memory=cell.memory,
         validation=cell.validation,
         training_seconds=cell.training_seconds,
@@ -93,19 +99,6 @@ def restoration_record(
         items=images.keys,
         clusters=images.photographs,
     )
-
-
-def pace(experiments: Experiments, arm: Arm, cell: Cell) -> dict[str, str]:
-    """{stage: what its seconds per unit are the pace of}: records of one run share it, and charge its median.
-
-    One fit is timed once, and one stage by many records: a disturbed timing of one of them is charged to none.
-    """
-    keys = {
-        "dip": f"DIP fit, {arm.family}",
-        "prior": f"{cell.arm.prior.name} {cell.arm.prior.described()}".strip(),
-        "diffusion": "evaluation",
-    }
-    return {stage: key for stage, key in keys.items() if stage in cell.seconds}
 
 
 def diverged(x_hat: torch.Tensor, scores: Mapping[str, Sequence[float]]) -> int:
@@ -228,6 +221,7 @@ def population_record(
         | {"nfe": Measure("", False, "structure", [found.nfe])},
         seconds={} if real else found.seconds,
         units={"dip": found.iterations, "diffusion": found.nfe},
+        pace={} if real else experiments.paces.of_population(arm, found),
         memory=found.memory,
         repeat=experiments.seed,
         leak=arm.leak,

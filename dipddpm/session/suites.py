@@ -22,6 +22,7 @@ from dipddpm.session.experiments import CellPoint, Experiments
 from dipddpm.session.opening import describe_run, open_experiments
 from dipddpm.session.plugin import check_folders
 from dipddpm.session.records import diverged, restoration_record
+from dipddpm.session.stage_paces import measured
 from dipddpm.session.stash import RUN
 
 EXPERIMENTS: pytest.StashKey[list[Experiments]] = pytest.StashKey()
@@ -92,6 +93,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if points_of := getattr(metafunc.module, POINTS + name, None):
             points = points_of(opened[0])
             metafunc.parametrize(name, list(points.values()), ids=list(points))
+
+
+@pytest.hookimpl(tryfirst=True)  # before the run is saved and reported
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """The paces of everything that was recorded, in one series on this machine, as it is now."""
+    config = session.config
+    run, opened = config.stash.get(RUN, None), config.stash.get(EXPERIMENTS, [])
+    whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    if run is None or not run.records or not whole:
+        return
+    works = {at: work for experiments in reversed(opened) for at, work in experiments.paces.works.items()}
+    run.paces = measured(works, opened[0].memo, opened[0].clock)
 
 
 @pytest.fixture
