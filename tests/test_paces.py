@@ -10,9 +10,10 @@ from planted import experiment, record, run
 
 from dipddpm.denoisers import open_denoiser
 from dipddpm.dip import architecture_class
+from dipddpm.experiments import stage_times
 from dipddpm.experiments.stage_times import Estimates, Evaluations, Looks, Passes, time_stages
 from dipddpm.experiments.stages import images
-from dipddpm.fitting import fitting_method, trajectory
+from dipddpm.fitting import fitting_method
 from dipddpm.fitting.iteration import Iteration
 from dipddpm.fitting.red import Red
 from dipddpm.measure.instruments.interleaved_timing import in_turns, timed
@@ -241,7 +242,7 @@ def test_a_pass_is_charged_for_what_is_done_every_few_iterations_and_for_no_buil
         real = getattr(where, name)
         monkeypatch.setattr(where, name, lambda *a: clock.work(seconds) or real(*a))
 
-    takes(100, trajectory, "build"), takes(1, Iteration, "__call__"), takes(5, Red, "denoised")
+    takes(100, stage_times, "build"), takes(1, Iteration, "__call__"), takes(5, Red, "denoised")
     some = {name: works["dip", name] for name in ("plain", "red")}
     found = time_stages(some, 1, clock)
     assert found["plain"]["samples"] == [pytest.approx(1 / 3)], "per pass and image"

@@ -17,7 +17,9 @@ from torch import Tensor
 from dipddpm.denoisers import Denoiser
 from dipddpm.dip import DeepImagePrior
 from dipddpm.fitting import FittingMethod, fit_dip
+from dipddpm.fitting.trajectory import Problem, RunningAverage, Trajectory
 from dipddpm.measure.instruments.interleaved_timing import Turn, in_turns, timed
+from dipddpm.networks import build
 from dipddpm.prior_sets import make_prior
 from dipddpm.priors import Evidence, Prior
 from dipddpm.restore import Setting, restore
@@ -25,11 +27,12 @@ from dipddpm.rng import ImageRng
 from dipddpm.stopping import StoppingRule
 from dipddpm.tasks import Observation
 
-AT_ONCE = 64
-"""Images at most that a turn works on: from 4 images on, one of more takes an evaluation as long within 10 % on a CPU,
-and on a GPU 64 are enough to fill it."""
+AT_ONCE, AT_ONCE_CUDA = 16, 64
+"""Images at most that a turn works on, on a CPU and on a GPU. On a CPU an image of 4 takes an evaluation as long as one
+of 120, within 10 %, and one of 12 an iteration of a fit a tenth less than one of 8."""
 ENOUGH = 0.05  # seconds of a turn of a control; one that takes longer for all images is timed on fewer, at least FEWEST
 FEWEST = 4
+LONG = 10**4  # iterations that no timing reaches
 LOOKS = 20  # of a stopping rule in a turn
 
 
@@ -46,7 +49,9 @@ class StageWork(Protocol):
 class Passes:
     """Passes forward and backward of DIP networks that are fitted in one way.
 
-    Building the networks is charged to nobody: it is what one to two iterations take.
+    Building the networks is charged to nobody: it is what one to two iterations take. On a CPU they are built once, and
+    every turn goes on from the last; on a GPU, where they and the graphs of their iterations would fill the memory, and
+    for a method that is no trajectory, they are built anew.
     """
 
     unit: ClassVar[str] = "pass"
@@ -58,21 +63,31 @@ class Passes:
     method: FittingMethod
 
     def turn(self, clock: Callable[[], float]) -> tuple[Turn, float, int]:
-        observation = self.observation.part(slice(AT_ONCE))
-        cuda, images = observation.y.is_cuda, len(observation.y)
-        # A GPU replays a graph from the fourth iteration on. What is done every few iterations is done once.
-        first, period = (4 if cuda else 1), getattr(self.method, "every", 1)
-        iterations = period * math.ceil((20 if cuda else 1) / period)
+        observation = some(self.observation)
+        images, period = len(observation.y), getattr(self.method, "every", 1)  # what is not done at each iteration
+        if isinstance(self.method, Trajectory) and not observation.y.is_cuda:
+            return timed(self._going_on(self.method, observation), clock, period), period * self.method.passes, images
+        first, iterations = 4, period * math.ceil(20 / period)  # a GPU replays a graph from the fourth iteration on
 
         def fit() -> float:
-            rng = ImageRng(self.seeds[:images], observation.y.device)
             made = fit_dip(
-                self.architecture, observation, rng, iterations=[first, first + iterations], size=self.size,
-                width=self.width, method=self.method, clock=clock,
+                self.architecture, observation, self._rng(observation), iterations=[first, first + iterations],
+                size=self.size, width=self.width, method=self.method, clock=clock,
             )  # fmt: skip
             return made.seconds[1] - made.seconds[0]
 
         return fit, iterations * self.method.passes, images
+
+    def _rng(self, observation: Observation) -> ImageRng:
+        return ImageRng(self.seeds[: len(observation.y)], observation.y.device)
+
+    def _going_on(self, method: Trajectory, observation: Observation) -> Callable[[], object]:
+        """One more iteration of a fit that goes on and on."""
+        rng = self._rng(observation)
+        network, z = build(self.architecture, rng, self.size, self.width)
+        steps = method.begin(Problem(self.architecture, observation, rng, self.size, (LONG,), network, z))
+        average = steps.average or RunningAverage(method.ema_decay)
+        return lambda: average.see(steps.step())
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class Evaluations:
     seeds: Sequence[int]
 
     def turn(self, clock: Callable[[], float]) -> tuple[Turn, float, int]:
-        observation, setting = self.observation.part(slice(AT_ONCE)), Setting(2, sampler="ddim", eta=1.0)
+        observation, setting = some(self.observation), Setting(2, sampler="ddim", eta=1.0)
         images, device = len(observation.y), observation.y.device
 
         def sample() -> object:
@@ -110,7 +125,7 @@ class Estimates:
             assert isinstance(value, float)
             return value
 
-        images = min(len(self.evidence.observation.y), AT_ONCE)
+        images = len(some(self.evidence.observation).y)
         seconds(1)  # the first call imports modules
         took = max(seconds(images), 1e-6)
         images = min(images, max(FEWEST, round(images * ENOUGH / took)))
@@ -127,7 +142,7 @@ class Looks:
     x_0: Tensor
 
     def turn(self, clock: Callable[[], float]) -> tuple[Turn, float, int]:
-        x_0 = self.x_0[:AT_ONCE]
+        x_0 = self.x_0[: AT_ONCE_CUDA if self.x_0.is_cuda else AT_ONCE]
         rule = self.rule(self.budget, x_0 if self.rule.leak != "none" else None)
         outputs = [x_0.roll(shift, 2) for shift in range(LOOKS)]
         looked = 0
@@ -139,6 +154,11 @@ class Looks:
                 rule.see(looked, output)
 
         return timed(look, clock), LOOKS, len(x_0)
+
+
+def some(observation: Observation) -> Observation:
+    """As many of the images as a turn works on."""
+    return observation.part(slice(AT_ONCE_CUDA if observation.y.is_cuda else AT_ONCE))
 
 
 def time_stages(works: Mapping[str, StageWork], rounds: int, clock: Callable[[], float]) -> dict[str, object]:

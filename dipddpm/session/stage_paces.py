@@ -11,7 +11,7 @@ from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import TASK, Population
 from dipddpm.experiments.restoration import Cell
 from dipddpm.experiments.stage_times import (
-    AT_ONCE,
+    AT_ONCE_CUDA,
     Estimates,
     Evaluations,
     Looks,
@@ -22,6 +22,7 @@ from dipddpm.experiments.stage_times import (
 from dipddpm.measure.measured_paces import ROUNDS, Pace
 from dipddpm.memo import Memo
 from dipddpm.prior_sets import observe
+from dipddpm.priors import Prior
 from dipddpm.tasks import Observation
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class StagePaces:
             self._note("stopping", keys["stopping"], lambda: Looks(rule, arm.iterations, fits.images("test").x_0))
         if "prior" in cell.seconds:
             prior = cell.arm.prior
-            keys["prior"] = f"{prior.name} {prior.described()}".strip() + f", {task}"
+            keys["prior"] = f"{estimate_key(prior)}, {task}"
             self._note("prior", keys["prior"], lambda: Estimates(
                 prior, fits.evidence(cell.arm, task, "test", self.experiments.denoiser)
             ))  # fmt: skip
@@ -69,7 +70,7 @@ class StagePaces:
     def of_population(self, arm: Arm, found: Population) -> dict[str, str]:
         """The same of a population, whose DIPs are fitted to photographs and whose sampling is held to nothing."""
         generation, recipe, keys = self.experiments.generation, arm.recipe, dict[str, str]()
-        photographs, seeds = generation.images("train")[:AT_ONCE], list(range(AT_ONCE))
+        photographs, seeds = generation.images("train")[:AT_ONCE_CUDA], list(range(AT_ONCE_CUDA))
 
         def observed() -> Observation:
             return observe(photographs, TASK, generation.seed, generation.device)
@@ -93,6 +94,12 @@ class StagePaces:
 def fit_key(arm: Arm) -> str:
     """What all fits of a recipe share, on whichever task."""
     return f"DIP fit, {arm.family}"
+
+
+def estimate_key(prior: Prior) -> str:
+    """A control with those of its parameters that decide how much it does: counts. Levels and weights do not."""
+    counts = [f"{name} {value}" for name, value in vars(prior).items() if type(value) is int]
+    return " ".join([prior.name, *counts])
 
 
 def measured(works: Mapping[tuple[str, str], StageWork], memo: Memo, clock: Callable[[], float]) -> list[Pace]:
