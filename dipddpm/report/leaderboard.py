@@ -90,6 +90,7 @@ def _cost(sample: Sample, others: Sequence[Sample], run: Run) -> dict:
     row |= {f"seconds_{stage}": sample.seconds.get(stage, 0.0) for stage in run.stages}
     row |= {f"measured_seconds_{stage}": record.seconds.get(stage, 0.0) for stage in run.stages}
     row |= {f"units_{stage}": record.units.get(stage, 0.0) for stage in run.stages}
+    row["units_evaluations_in_the_fit"] = record.units.get("evaluations in the fit", 0.0)
     iterations = record.units.get(run.stages[0], 0.0)
     rho = exchange_rate(sample, others, run) if iterations else 0.0
     row["nfe_equivalent"] = None if rho is None else record.budget + rho * iterations
