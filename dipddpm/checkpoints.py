@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from dipddpm.measure.files import write_atomically, write_text
 from dipddpm.training import Training
 from dipddpm.unet import UNet
 
+SIGN = b"sha256 "
+"""What stands before the checksum at the end of a state."""
 Save = Callable[[Path, Mapping[str, Tensor], dict], None]
 """``save(path, weights, record)`` writes a checkpoint."""
 
@@ -48,7 +51,11 @@ def read_state(file: Path, settings: Mapping[str, object]) -> dict | None:
     if not file.exists():
         return None
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        # A file without the checksum is one of an older version; nobody can say whether it is whole.
+        written, sign, stated = file.read_bytes().rpartition(SIGN)
+        if not sign or hashlib.sha256(written).hexdigest() != stated.decode("ascii", "replace"):
+            raise ValueError("another checksum")
+        state = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
         theirs = json.loads(state["settings"])
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged: delete it, and the run begins anew") from error
@@ -61,9 +68,15 @@ def read_state(file: Path, settings: Mapping[str, object]) -> dict | None:
 
 
 def write_state(file: Path, state: Mapping[str, object], settings: Mapping[str, object]) -> None:
-    """Write all that :func:`read_state` gives back, and the settings that it must be read with."""
-    whole = {**state, "settings": json.dumps(settings)}
-    write_atomically(file, lambda partial: torch.save(whole, partial))
+    """Write all that :func:`read_state` gives back, the settings that it must be read with, and a checksum at the end.
+
+    torch does not look at those of its own format: a flipped bit of a weight would be trained on.
+    """
+    whole = io.BytesIO()
+    torch.save({**state, "settings": json.dumps(settings)}, whole)
+    data = whole.getvalue()
+    signed = data + SIGN + hashlib.sha256(data).hexdigest().encode()
+    write_atomically(file, lambda partial: partial.write_bytes(signed))
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import groupby
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -30,10 +32,14 @@ from dipddpm.tasks.denoise import Identity
 NOTHING = Observation(torch.empty(0), Identity(), consistency="none")
 """What an unconditional sample is held to."""
 MANIFEST = "manifest.json"
-FORMAT = "dipddpm-images-1"
+FORMAT = "dipddpm-images-2"
 
 Mu = Callable[[range], Tensor]
 """The priors, (n, 3, H, W) in [-1, 1], of a range of images."""
+
+
+class DamagedImages(UserWarning):
+    """Images in a folder are not what was written."""
 
 
 class Diverged(InputError):
@@ -124,7 +130,8 @@ def generate(
             images, nfe = sample_images(denoiser, indices, setting, priors, seed, device)
             facts = {"seconds": repr(clock() - started), "nfe": str(nfe)}
             path = folder / f"images-{indices.start:08d}-{indices.stop:08d}.safetensors"
-            write_atomically(path, partial(save_file, {"images": images}, metadata=facts))
+            data = save({"images": images}, facts | {"sha256": _checksum(images, facts)})
+            write_atomically(path, partial(Path.write_bytes, data=data))
             written += len(indices)
             bar.update(len(indices))
     there = GeneratedImages(folder, count if worker[1] == 1 else None)
@@ -173,22 +180,46 @@ def _manifest(folder: Path) -> dict:
         raise InputError(f"{folder / MANIFEST} is damaged ({error}); delete it and the shards beside it") from error
 
 
-def _shards(folder: Path) -> Iterator[tuple[range, Path, Mapping[str, str]]]:
-    """Every shard whose file is whole: the images in it, and what it says of their making."""
+def _shards(folder: Path) -> Iterator[tuple[range, Path]]:
+    """Every shard by its name, and the images that are in it."""
     for path in sorted(folder.glob(f"images-{'?' * 8}-{'?' * 8}.safetensors")):
-        start, stop = map(int, path.stem.split("-")[1:])
-        try:
-            with safe_open(path, "pt") as opened:
-                facts, held = opened.metadata(), opened.get_slice("images").get_shape()[0]
-        except (SafetensorError, OSError):
-            continue  # cut short by something else than us: made again
-        if held == stop - start:
-            yield range(start, stop), path, facts
+        start, stop = path.stem.split("-")[1:]
+        if start.isdecimal() and stop.isdecimal() and int(start) < int(stop):
+            yield range(int(start), int(stop)), path
+
+
+def _whole_shards(folder: Path) -> Iterator[tuple[range, Path, Mapping[str, str]]]:
+    """The shards that are what was written, and what each says of its making. Another one is named, and its images are
+    as if they were not there."""
+    for indices, path in _shards(folder):
+        images, facts = _read_shard(path)
+        if images is not None and len(images) == len(indices):
+            yield indices, path, facts
+        else:
+            text = f"{path}: these images are not what was written; `dipddpm generate` samples them again"
+            warnings.warn_explicit(text, DamagedImages, __name__, 0)
+
+
+def _read_shard(path: Path) -> tuple[Tensor | None, Mapping[str, str]]:
+    """The images of a shard and what it says of their making; no images if they are not what was written."""
+    try:
+        with safe_open(path, "pt") as opened:
+            images, facts = opened.get_tensor("images"), opened.metadata() or {}
+    except (SafetensorError, OSError):
+        return None, {}
+    return (images if facts.get("sha256") == _checksum(images, facts) else None), facts
+
+
+def _checksum(images: Tensor, facts: Mapping[str, str]) -> str:
+    """Of all that a shard says."""
+    told = {name: text for name, text in facts.items() if name != "sha256"}
+    text = json.dumps([told, str(images.dtype), list(images.shape)], sort_keys=True)
+    return hashlib.sha256(text.encode() + images.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _covered(folder: Path, count: int) -> list[bool]:
     covered = [False] * count
-    for indices, _, _ in _shards(folder):
+    for indices, _, _ in _whole_shards(folder):
         for i in indices[: max(0, count - indices.start)]:
             covered[i] = True
     return covered
@@ -224,7 +255,7 @@ class GeneratedImages(Dataset):
         self._where: list[tuple[Path, int]] = []
         self.seconds, self.nfe, self.written = 0.0, 0, 0
         self._open: tuple[Path, Tensor] | None = None
-        for indices, path, facts in _shards(folder):
+        for indices, path, facts in _whole_shards(folder):
             new = [(path, i - indices.start) for i in indices if i >= len(self._where)]
             if indices.start > len(self._where) or not new:
                 continue
@@ -241,8 +272,9 @@ class GeneratedImages(Dataset):
     def __getitem__(self, i: int) -> Tensor:
         path, at = self._where[i]
         if self._open is None or self._open[0] != path:
-            with safe_open(path, "pt") as opened:
-                self._open = path, opened.get_tensor("images")
+            if (images := _read_shard(path)[0]) is None:
+                raise InputError(f"{path}: is no longer what was written: run `dipddpm generate` again")
+            self._open = path, images
         return self._open[1][at]
 
     def tensor(self, indices: range | None = None) -> Tensor:

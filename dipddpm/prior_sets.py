@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dipddpm import dip, priors, tasks
@@ -29,6 +29,8 @@ from dipddpm.memo import Memo
 from dipddpm.priors import Evidence, Prior
 from dipddpm.rng import ImageRng, image_keys, seed_for
 from dipddpm.tasks import Observation
+
+FORMAT = "dipddpm-priors-3"
 
 
 @dataclass(frozen=True)
@@ -94,21 +96,27 @@ class PriorSet:
     def save(self, path: Path) -> None:
         """Write a safetensors file, atomically."""
         text = json.dumps({"settings": asdict(self.settings), "keys": self.keys, "seconds": self.seconds})
-        tensors, metadata = {"mu": self.mu.cpu().contiguous()}, {"format": "dipddpm-priors-2", "made": text}
-        write_atomically(path, lambda partial: save_file(tensors, partial, metadata))
+        mu = self.mu.cpu().contiguous()
+        data = save({"mu": mu}, {"format": FORMAT, "made": text, "sha256": _checksum(mu, text)})
+        write_atomically(path, lambda partial: partial.write_bytes(data))
 
     @classmethod
     def load(cls, path: Path, settings: PriorSettings | None = None) -> PriorSet:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: no such file, not a prior store, or one whose priors were not made with ``settings``.
+            InputError: no such file, not a prior store, not what was written, or one whose priors were not made with
+                ``settings``.
         """
         try:
             with safe_open(path, "pt") as opened:
-                made = json.loads((opened.metadata() or {})["made"])
+                metadata, mu = opened.metadata() or {}, opened.get_tensor("mu")
+                if metadata["format"] != FORMAT or metadata.get("sha256") != _checksum(mu, metadata["made"]):
+                    again = "delete it, and it is made again from the stored batches"
+                    raise InputError(f"prior store {path} is damaged or of an older version: {again}")
+                made = json.loads(metadata["made"])
                 found = PriorSettings(**made["settings"])
-                stored = cls(opened.get_tensor("mu"), tuple(made["keys"]), found, made["seconds"])
+                stored = cls(mu, tuple(made["keys"]), found, made["seconds"])
         except FileNotFoundError as error:
             raise InputError(f"prior store {path}: no such file") from error
         except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
@@ -116,6 +124,12 @@ class PriorSet:
         if settings and found != settings:
             raise InputError(f"prior store {path} holds priors of {found}; asked for are those of {settings}")
         return stored
+
+
+def _checksum(mu: Tensor, made: str) -> str:
+    """Of all that a prior store says."""
+    made += f"{mu.dtype} {tuple(mu.shape)}"
+    return hashlib.sha256(made.encode() + mu.contiguous().numpy().tobytes()).hexdigest()
 
 
 def observe(images: Tensor, task: str, seed: int, device: torch.device | str) -> Observation:

@@ -48,6 +48,21 @@ def fingerprint(model: UNet, T: int, injection: str) -> str:
     return sha.hexdigest()[:16]
 
 
+def _check_sum(path: Path, what: str) -> None:
+    """Raise InputError unless a checkpoint is what its record says; one without a record is taken as it is."""
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        stated = record["sha256"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return  # what opens it says why
+    if found != stated:
+        raise InputError(f"{what}: sha256 is {found[:16]}..., its record {path.stem}.json says {str(stated)[:16]}...")
+
+
 def _read_metadata(metadata: Mapping[str, str], what: str) -> tuple[dict[str, Any], Injection, int]:
     """The configuration of the U-Net, whose values its constructor checks, the injection and the number of steps.
 
@@ -99,6 +114,7 @@ class UNetDenoiser(Denoiser):
         shipped = location in (SHIPPED, *WEAKER)
         path = Path(__file__).with_name(f"{location}.safetensors") if shipped else given_path(location)
         what = f"checkpoint {shown(path)}"
+        _check_sum(path, what)
         try:
             with safe_open(path, "pt") as opened:
                 metadata = opened.metadata() or {}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipddpm.measure.content import digest, source_digest
-from dipddpm.measure.files import write_json
+from dipddpm.measure.files import inside, write_json
 from dipddpm.measure.record import Run
+from dipddpm.measure.strict_json import strict_json
 from dipddpm.report.growth import SUITE as GROWTH
 
 if TYPE_CHECKING:
@@ -82,10 +83,19 @@ class Figures:
             write_json(self._manifest, {name: of for name, of in drawn.items() if name in self._names})
 
     def _drawn(self) -> dict:
+        """What the manifest says. Names that lead out of the folder were not written by this class: they are left out,
+        since files of earlier sessions are removed by these names."""
         try:
-            return json.loads(self._manifest.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            drawn = strict_json(self._manifest.read_text(encoding="utf-8"))
+            return {name: {"key": of["key"], "files": [*self._own(of["files"])]} for name, of in drawn.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
+
+    def _own(self, files: Sequence[object]) -> Iterator[str]:
+        for file in files:
+            with suppress(ValueError):
+                if (path := inside(self.folder, file)).suffix == ".png":
+                    yield path.name
 
     @staticmethod
     def _remove(paths: Collection[Path]) -> None:

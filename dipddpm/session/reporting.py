@@ -7,7 +7,6 @@ what it was made of, and what its files have to be.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipddpm.measure.content import digest, source_digest
-from dipddpm.measure.files import write_json
+from dipddpm.measure.files import inside, write_json
 from dipddpm.measure.record import Run
+from dipddpm.measure.strict_json import strict_json
 from dipddpm.session.figures import Figures
 
 if TYPE_CHECKING:
@@ -82,8 +82,9 @@ def _hash(file: Path) -> str:
 def _manifest(folder: Path) -> dict:
     """What the report in ``folder`` says of itself; nothing where there is none."""
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = strict_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name, _ in found["files"].items():
+            inside(folder, name)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
-    whole = isinstance(found, dict) and isinstance(found.get("files"), dict) and isinstance(found.get("terminal"), str)
-    return found if whole else {}
+    return found if isinstance(found.get("terminal"), str) else {}
