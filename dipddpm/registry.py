@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -36,12 +37,32 @@ class Comparable:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
+_REGISTERED: dict[str, list[type]] = {}
+
+
+def register(variant: type[Variant]) -> type[Variant]:
+    """Add a variant of this process to its family; a decorator for a ``conftest.py`` or a notebook.
+
+    A distribution had better use an entry point, which is found without anything being imported first.
+
+    Raises:
+        InputError: a class that belongs to no family.
+    """
+    for base in variant.__mro__[1:]:
+        family = sys.modules.get(base.__module__)
+        if base.__module__.count(".") == 1 and base.__module__.startswith("dipddpm.") and hasattr(family, "__path__"):
+            _REGISTERED.setdefault(base.__module__, []).append(variant)
+            discover.cache_clear()
+            return variant
+    raise InputError(f"{variant.__name__} belongs to no family: derive it from DeepImagePrior, Prior, Metric, ...")
+
+
 @cache
 def discover(package: ModuleType, base: type[Variant]) -> Mapping[str, type[Variant]]:
     """Every concrete subclass of ``base`` in the modules of ``package``, keyed by its ``name``, in order of name.
 
     Another distribution adds variants without a fork through the entry-point group that is named like the package,
-    for example ``[project.entry-points."dipddpm.dip"]``.
+    for example ``[project.entry-points."dipddpm.dip"]``. :func:`register` adds one for this process alone.
 
     Raises:
         InputError: two variants of one family claim the same name.
@@ -51,6 +72,7 @@ def discover(package: ModuleType, base: type[Variant]) -> Mapping[str, type[Vari
         module = importlib.import_module(f"{package.__name__}.{module_info.name}")
         candidates += [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
     candidates += [entry.load() for entry in entry_points(group=package.__name__)]
+    candidates += _REGISTERED.get(package.__name__, [])
 
     found: dict[str, type[Variant]] = {}
     for thing in candidates:

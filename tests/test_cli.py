@@ -1,7 +1,9 @@
 """The command line as a shell meets it: it answers at once, in any locale, and publishes whole runs alone."""
 
+import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import planted
 import pytest
 
-from dipddpm.cli import command_line, main
+from dipddpm.cli import _passing_on, command_line, main
+from dipddpm.cli.examples import EXAMPLES
 from dipddpm.experiments.stages import STAGES
 from dipddpm.measure.gate.calibrate import PARTS
 from dipddpm.measure.record import INTERRUPTED, UNFINISHED
@@ -36,6 +39,9 @@ def shell(*arguments, **environment):
         ("--version", 0),
         ("train --help", 0),
         ("profile --help", 0),
+        ("bench --help", 0),
+        ("bench --list", 0),
+        ("fit --help", 0),
         ("", 2),
         ("nonsense", 2),
         ("train --out x.safetensors --steps 0", 2),
@@ -55,11 +61,39 @@ def test_names_written_out_in_the_help_are_those_there_are():
     assert list(command_line.STAGES) == list(STAGES) and command_line.CALIBRATED == PARTS
 
 
+def verbs(parser=None, name=()):
+    """{words: parser} of every verb, those below a verb included."""
+    groups = [a for a in (parser or command_line.parser())._actions if isinstance(a, argparse._SubParsersAction)]
+    if not groups:
+        return {name: parser}
+    return {words: p for verb, below in groups[0].choices.items() for words, p in verbs(below, (*name, verb)).items()}
+
+
 def test_every_verb_has_a_module():
-    text = (ROOT / "dipddpm" / "cli" / "command_line.py").read_text(encoding="utf-8")
-    named = {line.split('"')[1].rpartition(".")[2] for line in text.splitlines() if "set_defaults(module=" in line}
+    named = {p.get_default("module") for p in verbs().values()}
     modules = {file.stem for file in (ROOT / "dipddpm" / "cli").glob("*.py")}
-    assert modules - {"__init__", "command_line", "options"} == named
+    shared = {"__init__", "command_line", "examples", "first_verbs", "options", "own_picture"}
+    assert {f"dipddpm.cli.{name}" for name in modules - shared} == named
+
+
+@pytest.mark.parametrize("verb", sorted({words[0] for words in verbs()}))
+def test_the_help_of_a_verb_ends_with_an_example_that_parses(verb, capsys):
+    for example in EXAMPLES[verb]:
+        program, *words = shlex.split(example)
+        args = command_line.parser().parse_args(_passing_on(words))
+        assert program == "dipddpm" and words[0] == verb and args.module
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    assert f"  {EXAMPLES[verb][0]}" in capsys.readouterr().out.splitlines()
+
+
+def test_completion_for_a_shell(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert "train-warm-start" in script and "--iterations" in script
+    checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, encoding="utf-8")
+    assert checked.returncode == 0, checked.stderr
 
 
 # ---- Locales ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ VERBS = [
     "supervised",
     "train_educated",
     "prior_sets",
+    "pictures",
 ]
 # Each layer may import itself and those above it.
 LAYERS = [
@@ -60,6 +61,7 @@ MEASURED = [
     "train_extractor",
     "train_warm_start",
     "prior_sets",
+    "pictures",
     "experiments",
     "session",
     "sweep",

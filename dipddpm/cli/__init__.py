@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     codes of its own exceptions by their class.
     """
     print_in_any_locale()
-    args = parser().parse_args(argv)
+    args = parser().parse_args(_passing_on(sys.argv[1:] if argv is None else argv))
     keep_freed()
     exit_codes: Mapping[type[Exception], int] = {}
     try:
@@ -68,6 +68,15 @@ def _say(text: str) -> None:
     own."""
     rank = os.environ.get("RANK", "0")
     print(f"dipddpm: {text}" if rank == "0" else f"rank {rank}: dipddpm: {text}", file=sys.stderr)
+
+
+def _passing_on(argv: list[str]) -> list[str]:
+    """The arguments, where a verb that passes its options on to another program gets them unread.
+
+    argparse would read those that it knows, and refuse the rest.
+    """
+    passes_on = argv[:1] == ["bench"] and not {"-h", "--help"} & set(argv[1:])
+    return [argv[0], "--", *argv[1:]] if passes_on else argv
 
 
 def print_in_any_locale() -> None:

@@ -10,7 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import shtab
+
 from dipddpm import __version__
+from dipddpm.cli.examples import add_examples
+from dipddpm.cli.first_verbs import add_bench, add_data, add_fit, add_new, add_restore
 from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, share
 from dipddpm.measure.exit_codes import table
 
@@ -29,12 +33,15 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     top.add_argument("--version", action="version", version=__version__)
+    shtab.add_argument_to(top, "--print-completion", help="completion for a shell, to be sourced")
     verbs = top.add_subparsers(required=True, metavar="VERB")
     for add in (
+        add_bench, add_fit, add_restore, add_new, add_data,
         _train, _train_extractor, _train_warm_start, _train_educated, _generate, _score, _report, _publish, _compare,
         _baseline, _calibrate, _profile,
     ):  # fmt: skip
         add(verbs)
+    add_examples(verbs)
     return top
 
 

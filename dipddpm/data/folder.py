@@ -195,17 +195,25 @@ class Folder(Dataset):
         return f": it holds {names}, no {split}/; make one, as images of {folders['train'].name}/ are only trained on"
 
     def _read(self, file: Path) -> Tensor:
-        try:
-            with Image.open(file) as opened:
-                opened.load()  # a TIFF file is turned upright by this, and others tell all their EXIF data only then
-                whole = _on_white(_upright(_eight_bits(opened, file), opened))
-                image = ImageOps.fit(whole, (self.size, self.size), Image.Resampling.BICUBIC)
-        except InputError:
-            raise
-        except Exception as error:  # a damaged image fails in as many ways as there are formats
-            why = shown(str(error))
-            raise InputError(f"{shown(file)}: not a readable image; remove it or replace it ({why})") from error
+        image = ImageOps.fit(photograph(file), (self.size, self.size), Image.Resampling.BICUBIC)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def photograph(file: Path) -> Image.Image:
+    """A picture in RGB as a viewer shows it.
+
+    Raises:
+        InputError: it cannot be read; the message names the file.
+    """
+    try:
+        with Image.open(file) as opened:
+            opened.load()  # a TIFF file is turned upright by this, and others tell all their EXIF data only then
+            return _on_white(_upright(_eight_bits(opened, file), opened))
+    except InputError:
+        raise
+    except Exception as error:  # a damaged image fails in as many ways as there are formats
+        why = shown(str(error))
+        raise InputError(f"{shown(file)}: not a readable image; remove it or replace it ({why})") from error
 
 
 def _earlier(split: Split) -> tuple[Split, ...]:

@@ -61,12 +61,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Suites are found by their names, in whatever repository this plugin is loaded."""
+    config.addinivalue_line("python_files", "bench_*.py")
+    config.addinivalue_line("python_functions", "bench_*")
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Bad options end a benchmark session here, in one line, and not once in every suite."""
     config = session.config
-    bench = config.rootpath / "bench"
     asked = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
-    if any(path == bench or bench in path.parents for path in asked):
+    if any(path.name.startswith("bench_") or any(path.glob("bench_*.py")) for path in asked):
         check_folders(config)
         _experiments(config)
 
@@ -105,6 +110,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     works = {at: work for experiments in reversed(opened) for at, work in experiments.paces.works.items()}
     run.paces = measured(works, opened[0].memo, opened[0].clock)
+
+
+@pytest.fixture
+def asked_for(request: pytest.FixtureRequest) -> None:
+    """Minutes of timing are no part of a run that asks other questions: ``-k NAME`` or profile ``full`` ask for it."""
+    name = request.module.__name__.removeprefix("bench_")
+    given = [request.config.getoption("keyword"), *request.config.args]
+    if request.config.getoption("profile") != "full" and not any(name in text for text in given):
+        pytest.skip(f"takes its time: -k {name}, or --profile full")
 
 
 @pytest.fixture

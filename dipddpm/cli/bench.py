@@ -1,0 +1,85 @@
+"""``dipddpm bench``: the suites, from any folder. What it does not know it hands to pytest."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from pathlib import Path
+
+import dipddpm
+from dipddpm.errors import InputError
+from dipddpm.registry import choose
+
+CONFIGURATION = Path(__file__).with_name("bench.ini")
+PLUGINS = ("dipddpm.session.plugin", "dipddpm.session.suites")
+LOCAL = Path("conftest.py")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the suites; the exit code is pytest's, or the gate's."""
+    options = [option for option in args.options if option != "--"]
+    if options[:1] == ["--list"]:
+        for name, file in suites().items():
+            print(f"{name:<16} {_question(file)}")
+        return 0
+    import pytest  # imported here: --list needs none
+
+    named = 0
+    while named < len(options) and not options[named].startswith("-"):
+        named += 1
+    files = [str(_suite(name)) for name in options[:named]] or [str(suites_folder())]
+    plugins = [*PLUGINS, *_local_variants(Path(files[0]))]
+    return int(
+        pytest.main(
+            [
+                *files, "-c", str(CONFIGURATION), "--rootdir", str(Path.cwd()),
+                *(word for plugin in plugins for word in ("-p", plugin)), *options[named:],
+            ]
+        )
+    )  # fmt: skip
+
+
+def suites_folder() -> Path:
+    """The folder of the suites: in the package where it was installed, at the top of the repository where it was not.
+
+    Raises:
+        InputError: it is in neither place.
+    """
+    package = Path(dipddpm.__file__).parent
+    for folder in (package / "bench_suites", package.parent / "bench"):
+        if (folder / "bench_controls.py").is_file():
+            return folder
+    raise InputError(f"{package}: its suites are missing; install the package again")
+
+
+def suites() -> dict[str, Path]:
+    """{name: file} of every suite: ``controls`` is ``bench_controls.py``."""
+    return {file.stem.removeprefix("bench_"): file for file in sorted(suites_folder().glob("bench_*.py"))}
+
+
+def _suite(name: str) -> Path:
+    """The suite of that name, or one that the user wrote, by its path."""
+    own = Path(name.split("::")[0])
+    return Path(name) if own.exists() and own.name != name.removeprefix("bench_") else _shipped(name)
+
+
+def _shipped(name: str) -> Path:
+    return suites()[choose("suite", name.removeprefix("bench_").removesuffix(".py"), suites())]
+
+
+def _question(file: Path) -> str:
+    """The question that a suite asks: the first line of its docstring."""
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def _local_variants(suite: Path) -> list[str]:
+    """``conftest`` where the current folder has one that pytest would not load by itself, as the suites lie elsewhere.
+
+    It is where another repository registers its own variants.
+    """
+    here = Path.cwd()
+    if not LOCAL.is_file() or here in suite.resolve().parents:
+        return []
+    sys.path.insert(0, str(here))
+    return [LOCAL.stem]

@@ -1,0 +1,47 @@
+"""An example for each verb, shown at the end of its help. A test parses each of them."""
+
+from __future__ import annotations
+
+import argparse
+
+EXAMPLES = {
+    "bench": ("dipddpm bench --profile smoke", "dipddpm bench controls fitting --dataset folder:photos -k inpaint"),
+    "fit": (
+        "dipddpm fit photo.png",
+        "dipddpm fit photo.png --task inpaint --mask scratches.png --iterations 50,400,3200 --gif",
+    ),
+    "restore": (
+        "dipddpm restore photo.png",
+        "dipddpm restore photo.png --task inpaint --mask mask.png --arms noise,biharmonic,pnp,dip",
+    ),
+    "new": ("dipddpm new dip tiny", "dipddpm new prior median --out my_package"),
+    "data": ("dipddpm data", "dipddpm data folder:photos"),
+    "train": ("dipddpm train --dataset folder:photos --steps 20000 --out mine.safetensors",),
+    "train-extractor": ("dipddpm train-extractor --dataset folder:classes --out features.safetensors",),
+    "train-warm-start": ("dipddpm train-warm-start --dataset folder:photos --out warm.safetensors",),
+    "train-educated": ("dipddpm train-educated --dataset folder:photos --out educated.safetensors",),
+    "generate": ("dipddpm generate --count 5000 --nfe 100 --out ddim100",),
+    "score": ("dipddpm score ddim100 --reference folder:photos",),
+    "report": ("dipddpm report .dipddpm/runs/run-20260101-120000.json",),
+    "publish": ("dipddpm publish .dipddpm/runs/run-20260101-120000.json",),
+    "compare": ("dipddpm compare RUN.json baselines/smoke.json",),
+    "baseline": ("dipddpm baseline promote RUN.json --reason 'why it is right'",),
+    "calibrate": ("dipddpm calibrate baselines/smoke.json",),
+    "profile": ("dipddpm profile dip-fit --batch 64",),
+}
+
+
+def add_examples(verbs: argparse._SubParsersAction) -> None:
+    """Put the examples of each verb, and what its help ends with anyhow, below its options."""
+    for name, p in verbs.choices.items():
+        shown = "\n".join(f"  {line}" for line in EXAMPLES.get(name, ()))
+        p.epilog = "\n\n".join(filter(None, [f"example:\n{shown}" if shown else "", p.epilog]))
+        p.formatter_class = _Wrapped
+
+
+class _Wrapped(argparse.HelpFormatter):
+    """Wraps prose as usual and leaves indented lines as they stand."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(p if "\n  " in p else super(_Wrapped, self)._fill_text(p, width, indent) for p in paragraphs)

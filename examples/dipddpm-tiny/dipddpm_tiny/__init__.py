@@ -1,0 +1,1 @@
+"""Four variants for dipddpm, each a file of its own."""
