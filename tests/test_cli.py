@@ -11,6 +11,7 @@ from pathlib import Path
 import planted
 import pytest
 
+from dipddpm import __version__
 from dipddpm.cli import _passing_on, command_line, main
 from dipddpm.cli.examples import EXAMPLES
 from dipddpm.experiments.stages import STAGES
@@ -94,6 +95,15 @@ def test_completion_for_a_shell(capsys):
     assert "train-warm-start" in script and "--iterations" in script
     checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, encoding="utf-8")
     assert checked.returncode == 0, checked.stderr
+
+
+def test_one_version():
+    """Of the package, of what is published, and of what is cited; the changelog knows it."""
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md")
+    }
+    assert f'\nversion = "{__version__}"\n' in texts["pyproject.toml"]
+    assert f"\nversion: {__version__}\n" in texts["CITATION.cff"] and f"\n## {__version__}\n" in texts["CHANGELOG.md"]
 
 
 # ---- Locales ------------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ def test_the_wheel_holds_the_suites_and_nothing_of_the_tests(built):
 
 
 def test_the_sdist_holds_what_is_built_and_tested(built):
-    names = {name.partition("/")[2] for name in tarfile.open(built[0]).getnames()}
+    with tarfile.open(built[0]) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "bench/bench_controls.py", "tests/test_wheel.py"} <= names
 
 
