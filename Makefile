@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python -m
 
-.PHONY: bench smoke gate gpu test test-all numerics lint clean
+.PHONY: bench smoke gate gpu test test-all numerics docs clean
 
 bench: $(VENV)/installed  ## the benchmark, profile quick: tables in reports/latest/
 	$(RUN) pytest bench -v --profile quick
@@ -29,6 +29,10 @@ test-all: $(VENV)/installed-dev  ## all tests, those that take minutes too: the 
 
 numerics: $(VENV)/installed-dev  ## the tests that compare numbers, with the instructions of a CPU without AVX-512
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(RUN) pytest tests -m "numerics and not long"
+
+docs: $(VENV)/installed  ## the documentation as a site, in build/site: strict, without a network once its tools are there
+	$(RUN) pip install --quiet --editable '.[docs]'
+	$(RUN) mkdocs build --strict
 
 $(VENV)/installed: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

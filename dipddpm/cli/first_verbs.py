@@ -73,7 +73,7 @@ def add_restore(verbs: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     p.add_argument(
         "--arms", type=names, default=("noise", "biharmonic", "dip"),
-        help="priors, with commas: noise, biharmonic, pnp, one_step, bicubic, ..., dip (default noise,biharmonic,dip)",
+        help="priors, with commas: noise, biharmonic, pnp, mmse, bicubic, ..., dip (default noise,biharmonic,dip)",
     )  # fmt: skip
     p.add_argument("--iterations", type=count, default=300, help="of the DIP (default %(default)s)")
     p.add_argument("--nfe", type=count, default=20, help="network evaluations of each diffusion (default %(default)s)")
