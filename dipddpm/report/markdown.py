@@ -58,7 +58,7 @@ def markdown(
         parts += _links(figure for figure in figures if figure.stem.endswith(f"-{group}"))
     parts += generated + trained
     for suite in dict.fromkeys(r.suite for r in stages):
-        parts += [f"## {suite}", stage_table([r for r in stages if r.suite == suite])]
+        parts += [f"## {suite}", stage_table([r for r in stages if r.suite == suite], paces=comparisons.paces)]
         parts += _links(figure for figure in figures if figure.stem == suite)
     return "\n\n".join([*parts, *pace_table.sections(run)]) + "\n"
 

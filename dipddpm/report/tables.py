@@ -10,6 +10,7 @@ import pandas as pd
 
 from dipddpm.measure.record import UNPAIRED, Record, Run
 from dipddpm.report.comparisons import Comparisons
+from dipddpm.report.costs import Paces
 from dipddpm.report.leaderboard import levels
 from dipddpm.report.metric_names import metric_name
 from dipddpm.report.sentence import digits
@@ -90,11 +91,12 @@ def duration_table(comparisons: Comparisons, group: str) -> str:
     return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True)
 
 
-def stage_table(records: Sequence[Record], form: str = "pipe") -> str:
+def stage_table(records: Sequence[Record], form: str = "pipe", paces: Paces | None = None) -> str:
     """Times, counts and memory of stages, one row per record; those of a group stand together.
 
     Args:
         form: as ``tabulate`` names it.
+        paces: of the run: beside the seconds of a single execution stand those that its work is charged.
     """
     rows, groups = [], list(dict.fromkeys(record.group for record in records))
     for record in sorted(records, key=lambda record: groups.index(record.group)):
@@ -106,6 +108,8 @@ def stage_table(records: Sequence[Record], form: str = "pipe") -> str:
             if all(map(math.isfinite, measure.interval)) and measure.interval:
                 text += " [{:.4g}, {:.4g}]".format(*measure.interval)
             row[f"{name} ({measure.unit})" if measure.unit else name] = text
+        if record.pace and paces:
+            row["charged (s/image)"] = f"{paces.work(record).cost:.4g}"
         for stage, added in record.memory.items():
             row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
         rows.append(row)

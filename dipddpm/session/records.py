@@ -24,6 +24,7 @@ from dipddpm.restore import Setting
 from dipddpm.rng import image_keys, seed_for
 from dipddpm.sampling import WITH_ETA
 from dipddpm.session.experiments import Experiments
+from dipddpm.session.stage_paces import fit_key
 from dipddpm.tasks import task as task_named
 from dipddpm.training_loss import HELD_OUT_T
 
@@ -180,6 +181,7 @@ def fitting_record(experiments: Experiments, task: str, recipe: Recipe, found: F
         },
         seconds={"dip": found.seconds},
         units={"dip": found.passes},
+        pace={"dip": fit_key(recipe)},
         memory={"dip": found.memory},
         repeat=experiments.seed,
     )

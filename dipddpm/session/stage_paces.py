@@ -9,6 +9,7 @@ from dipddpm.batches import ChargedClock
 from dipddpm.dip import width_for
 from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.generation import TASK, Population
+from dipddpm.experiments.recipes import Recipe
 from dipddpm.experiments.restoration import Cell
 from dipddpm.experiments.stage_times import (
     AT_ONCE_CUDA,
@@ -46,7 +47,7 @@ class StagePaces:
         observation = fits.observation(task, "test")
         recipe, rule = arm.recipe, arm.stopping
         if "dip" in cell.seconds and recipe:
-            keys["dip"] = fit_key(arm)
+            keys["dip"] = fit_key(recipe)
             self._note("dip", keys["dip"], lambda: Passes(
                 recipe.network, observation, fits.rng("test", task, "dip").seeds, fits.dataset.size,
                 fits.width(recipe.architecture), fits.method(recipe, task),
@@ -76,7 +77,7 @@ class StagePaces:
             return observe(photographs, TASK, generation.seed, generation.device)
 
         if "dip" in found.seconds and recipe:
-            keys["dip"] = fit_key(arm)
+            keys["dip"] = fit_key(recipe)
             width = width_for(recipe.architecture, generation.denoiser.size, generation.architecture)
             self._note("dip", keys["dip"], lambda: Passes(
                 recipe.network, observed(), seeds, generation.denoiser.size, width, recipe.method()
@@ -91,9 +92,9 @@ class StagePaces:
             self.works[stage, key] = made()
 
 
-def fit_key(arm: Arm) -> str:
+def fit_key(recipe: Recipe) -> str:
     """What all fits of a recipe share, on whichever task."""
-    return f"DIP fit, {arm.family}"
+    return f"DIP fit, {recipe.label}"
 
 
 def estimate_key(prior: Prior) -> str:

@@ -23,7 +23,7 @@ from dipddpm.session.opening import describe_run, open_experiments
 from dipddpm.session.plugin import check_folders
 from dipddpm.session.records import diverged, restoration_record
 from dipddpm.session.stage_paces import measured
-from dipddpm.session.stash import RUN
+from dipddpm.session.stash import CANNOT, RUN
 
 EXPERIMENTS: pytest.StashKey[list[Experiments]] = pytest.StashKey()
 POINTS = "points_of_"
@@ -106,10 +106,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     run, opened = config.stash.get(RUN, None), config.stash.get(EXPERIMENTS, [])
     whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    if run is None or not run.records or not whole:
+    if run is None or not run.records or not opened or not whole:
         return
     works = {at: work for experiments in reversed(opened) for at, work in experiments.paces.works.items()}
-    run.paces = measured(works, opened[0].memo, opened[0].clock)
+    try:
+        run.paces = measured(works, opened[0].memo, opened[0].clock)
+    except OSError as error:  # there is no room to keep them: the report does without, and says so
+        config.stash.setdefault(CANNOT, str(error))
 
 
 @pytest.fixture
