@@ -23,14 +23,14 @@ def weaker(name, device, precision, compiled):
 
 def bench_denoiser_strength(checkpoint, experiments, run_once, record_cell):
     """One arm with one checkpoint, at the budget that is best on the validation images, the largest left out: to tune
-    every checkpoint there would cost more than all the rest of this suite.
+    every checkpoint there would cost more than all the rest of this suite. The primary judge alone chooses.
 
     No verdict: noise is not given the evaluations that a DIP costs, so that no arm here is a treatment.
     """
     (name, kind), axes, strongest = checkpoint, experiments.profile.restoration, experiments.denoiser
     denoiser = weaker(name, experiments.device, strongest.precision, strongest.compiled)
-    weak = Restoration(experiments.fits, denoiser)
     task, primary = axes.tasks[0], axes.judges[0]
+    weak = Restoration(experiments.fits, denoiser, [primary])
     if kind == "best control":  # of the strongest denoiser: what is best to start from hardly depends on what follows
         arm = experiments.restoration.leaders(task, primary, "control")[0]
     else:

@@ -1,6 +1,7 @@
 """The main path: fair by construction. Small real fits, a real network, real samples."""
 
 import dataclasses
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -217,6 +218,23 @@ def test_each_judge_has_its_own_choice_and_what_they_agree_on_is_one_cell(restor
         for cell in cells:
             assert set(cell.validation) == (set(TINY.judges) if arm.leak == "none" else set())
     assert seen == {1, 2}
+
+
+def test_only_cells_that_a_table_shows_or_that_perception_judges_are_looked_at_by_it(restoration):
+    setting, arm = Setting(1, injection("start"), 200), DIP
+    made = {
+        case: set(restoration.cell_with("inpaint", arm, setting, judges=judges, chosen=chosen).scores)
+        for case, judges, chosen in (
+            ("of a grid", (), ()), ("by PSNR, not shown", ("psnr",), ()), ("by PSNR, shown", ("psnr",), ("psnr",)),
+            ("by perception", ("st_lpips",), ()),
+        )
+    }  # fmt: skip
+    assert {case: "st_lpips" in names for case, names in made.items()} == {
+        "of a grid": False, "by PSNR, not shown": False, "by PSNR, shown": True, "by perception": True
+    }  # fmt: skip
+    assert all({"psnr", "ssim"} <= names for names in made.values())
+    perception = make(direct, restoration.denoiser, replace(TINY, judges=("st_lpips",)))
+    assert "st_lpips" in perception.cell_with("inpaint", Arm.named("pinv"), setting).scores, "the primary judge always"
 
 
 def test_a_setting_that_was_tuned_on_another_arm_is_scored_on_its_own(restoration):

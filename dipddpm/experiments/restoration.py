@@ -19,7 +19,7 @@ from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.recipes import described
 from dipddpm.experiments.tuning import Hold, Tuned, best, candidates, draw_trials, merit, more_of, tune
 from dipddpm.memo import Execute, direct
-from dipddpm.metrics import metric, metrics
+from dipddpm.metrics import Metric, metric, metrics
 from dipddpm.prior_sets import make_prior
 from dipddpm.restore import Setting, stage
 
@@ -80,11 +80,12 @@ class Restoration:
 
     Args:
         fits: the photographs, observations and DIP fits; they know nothing of the denoiser.
+        judges: that settings are chosen by; those of the axes by default.
     """
 
-    def __init__(self, fits: Fits, denoiser: Denoiser):
+    def __init__(self, fits: Fits, denoiser: Denoiser, judges: Sequence[str] = ()):
         self.fits, self.denoiser, self.axes = fits, denoiser, fits.axes
-        self.judges = [metric(name) for name in self.axes.judges]
+        self.judges = [metric(name) for name in judges or self.axes.judges]
         self.higher = {judge.name: judge.higher_is_better for judge in self.judges}
         self.cells, self.settings, self.alike = cache(self._cells), cache(self._settings), cache(self._alike)
         self.mu, self.with_parameters = cache(self._mu), cache(self._with_parameters)
@@ -236,21 +237,24 @@ class Restoration:
             largest: of the budgets that compete for being ``chosen``, None for all.
         """
         judge = judge or self.axes.judges[0]
-        return next(cell for cell in self.cells_at(task, arm, budget, run, largest) if judge in cell.judges)
+        return self.cells_at(task, arm, budget, run, largest, judge)[0]
 
     def cells_at(
-        self, task: str, arm: Arm, budget: int, run: Execute = direct, largest: int | None = None
+        self, task: str, arm: Arm, budget: int, run: Execute = direct, largest: int | None = None, judge: str = ""
     ) -> list[Cell]:
-        """One arm at one budget as each judge chose it: one cell for each choice of parameters and setting."""
+        """One arm at one budget as each judge chose it: one cell for each choice of parameters and setting; where a
+        judge is named, the one that it chose alone."""
         choices: dict[tuple[Arm, Setting], dict[str, Tuned | None]] = {}
-        for judge in self.higher:
+        for name in self.higher:
             # A DIP alone that leaks has nothing to tune, and no score to be chosen by.
-            tuned = self.tuned(arm, task, budget, judge) if budget or arm.leak == "none" else None
+            tuned = self.tuned(arm, task, budget, name) if budget or arm.leak == "none" else None
             setting = tuned.setting if tuned else Setting(0)
-            choices.setdefault((self.with_parameters(arm, task)[judge], setting), {})[judge] = tuned
+            choices.setdefault((self.with_parameters(arm, task)[name], setting), {})[name] = tuned
         cells = []
         for (ran, setting), by in choices.items():
-            chosen = [judge for judge in by if not budget or budget == self.best_budget(arm, task, largest, judge)]
+            if judge and judge not in by:
+                continue
+            chosen = [each for each in by if not budget or budget == self.best_budget(arm, task, largest, each)]
             scores = next(iter(by.values()))
             validation = scores.scores if scores and arm.leak == "none" else {}
             cells.append(self.cell_with(task, ran, setting, run, tuple(by), validation, chosen))
@@ -302,7 +306,7 @@ class Restoration:
             {
                 "denoiser": self.denoiser, "observation": fits.observation(task, "test"), "mu": mu.images,
                 "x_0": fits.images("test").x_0, "setting": setting, "seeds": fits.rng("test", task, "sample").seeds,
-                "metrics": [kind() for kind in metrics().values()],
+                "metrics": self._metrics(judges, chosen),
             },
             aside={"clock": fits.clock},
             run=warm,
@@ -328,6 +332,13 @@ class Restoration:
             tuple(judges), validation or {}, tuple(chosen), edges(arm, setting, self.axes) if judges else (), fitted,
             training_seconds, evaluations,
         )  # fmt: skip
+
+    def _metrics(self, judges: Sequence[str], chosen: Sequence[str]) -> list[Metric]:
+        """What a cell is scored by. Those that judge as people do take as long as ten evaluations and more: only a cell
+        that a table shows, or that such a judge may hold a treatment to, is looked at by them."""
+        perceived = bool(chosen) or any(judge.perceptual for judge in self.judges if judge.name in judges)
+        primary = self.judges[0].name
+        return [kind() for kind in metrics().values() if perceived or not kind.perceptual or kind.name == primary]
 
     def _evaluate_once(self, split: Split) -> None:
         """One unmeasured evaluation at the shape of a batch, so that the first timed cell does not pay for start-up."""

@@ -76,7 +76,7 @@ class TrainingQuality:
     def quality(self, task: str, arm: TrainingArm, updates: int) -> TrainedQuality:
         """Quality and cost of an arm after ``updates``."""
         runs, fits = self.runs, self.runs.fits
-        settings = self._settings(task, arm)
+        settings, primary = self._settings(task, arm), runs.restoration.axes.judges[0]
         splits = {
             split: {
                 "observation": fits.observation(task, split),
@@ -91,7 +91,7 @@ class TrainingQuality:
             {
                 "denoiser": runs.denoiser(task, arm, updates), "settings": settings,
                 "validation": splits["validation"], "test": splits["test"], "keys": fits.images("test").keys,
-                "metrics": [metric() for metric in metrics().values()],
+                "metrics": [kind() for kind in metrics().values() if not kind.perceptual or kind.name == primary],
             },
             aside={"clock": fits.clock},
         ).value  # fmt: skip
@@ -210,7 +210,8 @@ class TrainingQuality:
             the arm that ran, at the training axes' evaluations in the setting tuned for it, and its cell.
         """
         restoration, budget = self.runs.restoration, self.runs.axes.nfe
-        then = Restoration(restoration.fits, self.runs.denoiser(task, PLAIN, updates))
+        judge = restoration.axes.judges[0]
+        then = Restoration(restoration.fits, self.runs.denoiser(task, PLAIN, updates), [judge])
         if start == "control":
             observation = then.fits.observation(task, "test")
             able = [arm for arm in arms(then.axes, task) if arm.is_start and arm.prior.applies(observation)]
@@ -218,6 +219,5 @@ class TrainingQuality:
         else:
             arm = Arm.named(start)
             arm = then.axes.longest if arm.prior.uses_dip else arm
-        (judge, *_), tuned = then.axes.judges, then.tuned(arm, task, budget)
-        ran = then.with_parameters(arm, task)[judge]
-        return arm, then.cell_with(task, ran, tuned.setting, run, (judge,), tuned.scores, (judge,))
+        tuned, ran = then.tuned(arm, task, budget), then.with_parameters(arm, task)[judge]
+        return arm, then.cell_with(task, ran, tuned.setting, run, (judge,), tuned.scores)
