@@ -175,6 +175,9 @@ def test_where_there_is_no_reference_the_report_says_why(tmp_path):
 def test_every_profile_generates_the_floor_the_controls_and_noise_for_the_price_of_a_dip(name):
     p = profile(name).generation
     cells = generation_cells(p)
+    if name == "quick":
+        assert not cells and "populations from priors" in profile(name).elsewhere
+        return
     assert len(set(cells)) == len(cells)
     assert {arm.prior.name for arm, *_ in cells} >= {
         "noise",

@@ -7,9 +7,10 @@ import pytest
 
 from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
-from dipddpm.experiments.arms import arms, budgets, tuned_as
+from dipddpm.experiments.arms import Arm, arms, budgets, tuned_as
 from dipddpm.experiments.axes import axes_of
-from dipddpm.experiments.profiles import PARTS, PROFILES, all_axes, profile
+from dipddpm.experiments.generation_arms import generation_cells
+from dipddpm.experiments.profiles import EVERY_WAY, PARTS, PROFILES, all_axes, profile
 from dipddpm.experiments.tuning import candidates, draw_trials
 from dipddpm.injection import injection
 from dipddpm.priors import priors
@@ -77,10 +78,8 @@ def test_what_is_chosen_by_its_validation_score_is_looked_at_itself():
 
 def test_every_honest_use_of_a_fit_is_a_treatment():
     roles = {arm.label: arm.role for arm in arms(profile("quick").restoration, "inpaint")}
-    assert {roles[f"dip skip:32 {use}"] for use in ("50", "200", "200 ema", "es-wmv", "red_denoiser 200")} == {
-        "treatment"
-    }
-    assert roles["dip skip:32 200 raw"] == roles["untrained skip:32"] == roles["shuffled skip:32 200"] == "ablation"
+    assert {roles[f"dip skip:32 {use}"] for use in ("40", "80", "80 ema", "es-wmv", "red_denoiser 80")} == {"treatment"}
+    assert roles["dip skip:32 80 raw"] == roles["untrained skip:32"] == roles["shuffled skip:32 80"] == "ablation"
     assert roles["dip skip:32 oracle"] == "bound"
 
 
@@ -178,12 +177,29 @@ def test_what_only_adds_cells_does_not_decide_the_others(option):
     if option == "dip.architecture":
         other = quick.override([f"{option}=skip:32,resnet"])
     elif option == "dip.iterations":
-        other = quick.override([f"{option}=7,200"])
+        other = quick.override([f"{option}=7,80"])
     else:
         other = quick.override([f"{option}={'inpaint' if option == 'task' else 'resnet' if 'arch' in option else '7'}"])
     assert (other.decides() == quick.decides()) == all_axes()[option].adds_cells
     assert quick.override(["dip.architecture=resnet"]).decides() != quick.decides()
     assert quick.override(["dip.iterations=7"]).decides() != quick.decides()
+
+
+def test_beyond_the_first_task_an_arm_may_run_at_fewer_budgets():
+    p = profile("quick").restoration
+    dip = Arm.named("dip", "skip:32", 80)
+    assert [budgets(dip, p, task) for task in p.tasks[:2]] == [[0, 1, 5], [0, 5]]
+    assert budgets(Arm.named("noise"), p, p.tasks[1]) == [5, 60]
+    given = profile("quick").override(["nfe=2,7"]).restoration
+    assert budgets(dip, given, p.tasks[1]) == [0, 2, 7], "budgets that are asked for run on every task"
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_a_profile_that_leaves_a_track_out_says_where_it_is(name):
+    p = profile(name)
+    generated, trained = generation_cells(p.generation), p.training.tasks
+    assert (generated and trained) or "profile smoke" in p.elsewhere
+    assert set(p.restoration.ways) == set(EVERY_WAY) or "ways of fitting" in p.elsewhere
 
 
 def test_unknown_profile():

@@ -29,6 +29,7 @@ class RestorationAxes:
         few_architectures: DIP architectures on all tasks but the first; leaking_architectures: those on a task that
             leaks the photograph and enters no comparison. Empty: the same everywhere.
         few_ways: ways of fitting on all tasks but the first; None: the same everywhere.
+        few_budgets: of the budgets, those on all tasks but the first; empty: the same everywhere.
         solvers: what a start may run with; noise_solvers: the same for the start from noise.
         tune_each: tune every architecture by itself; else the settings of the first one serve all.
         ablate_each: run the ablations on every architecture, and not on the first alone.
@@ -51,8 +52,9 @@ class RestorationAxes:
         ascending=True,
     )
     budgets: tuple[int, ...] = axis(
-        "nfe", "network evaluations of every arm, each an independent run", adds_cells=True, ascending=True
-    )
+        "nfe", "network evaluations of every arm, each an independent run", adds_cells=True, ascending=True,
+        clears=("few_budgets",),
+    )  # fmt: skip
     noise_budgets: tuple[int, ...] = axis(
         "noise.nfe", "further ones from noise: what the price of a DIP would buy it", adds_cells=True, ascending=True
     )
@@ -95,6 +97,7 @@ class RestorationAxes:
     grid_budgets: tuple[int, ...] = axis("grid.nfe", "of the t0 by K grid", (1, 5, 20), adds_cells=True)
     few_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
     few_ways: tuple[str, ...] | None = axis("", default=None, adds_cells=True)
+    few_budgets: tuple[int, ...] = axis("", default=(), adds_cells=True)
     leaking_architectures: tuple[str, ...] = axis("", default=(), adds_cells=True)
     solvers: tuple[Solver, ...] = START_SOLVERS
     noise_solvers: tuple[Solver, ...] = NOISE_SOLVERS
@@ -108,6 +111,10 @@ class RestorationAxes:
         if self.leaking_architectures and tasks()[task].leak != "none":
             return self.leaking_architectures
         return self.few_architectures or self.architectures
+
+    def budgets_for(self, task: str) -> tuple[int, ...]:
+        """Network evaluations that every arm runs at on a task."""
+        return self.budgets if task == self.tasks[0] else self.few_budgets or self.budgets
 
     def recipes_for(self, task: str) -> list[Recipe]:
         """How DIPs are made on a task: every architecture as published and at a chosen learning rate, and the varied
@@ -268,10 +275,10 @@ def is_ablated(recipe: Recipe, axes: RestorationAxes, task: str) -> bool:
 def budgets(arm: Arm, axes: RestorationAxes, task: str) -> list[int]:
     """Budgets (network evaluations) that an arm runs at. 0 is the prior alone, without diffusion."""
     if not arm.injection.uses_mu:
-        return [*axes.budgets, *(axes.noise_budgets if tasks()[task].leak == "none" else ())]
+        return [*axes.budgets_for(task), *(axes.noise_budgets if tasks()[task].leak == "none" else ())]
     if arm.role in ("treatment", "control") or arm.stopping:
-        return [0, *axes.budgets]
-    return list(axes.budgets)
+        return [0, *axes.budgets_for(task)]
+    return list(axes.budgets_for(task))
 
 
 def tuned_as(arm: Arm, axes: RestorationAxes, task: str, budget: int) -> Arm:

@@ -56,9 +56,11 @@ def generation_cells(axes: GenerationAxes, T: int = 1000) -> list[tuple[Arm, int
     """(arm, network evaluations, t0) of every population that is asked for and ``T`` steps have room for.
 
     Noise runs at further budgets, which the price of a DIP would buy it. The photographs and the longest DIPs are
-    populations themselves (0 evaluations): the floor, and what the diffusion adds to.
+    populations themselves (0 evaluations): the floor, and what the diffusion adds to. Without budgets there are none.
     """
     listed: list[tuple[Arm, int, int | None]] = []
+    if not axes.budgets:
+        return listed
     for arm in generation_arms(axes.architectures, axes.iterations):
         if not arm.injection.uses_mu:
             listed += [(arm, n, None) for n in (*axes.budgets, *axes.noise_budgets) if n <= T]

@@ -38,7 +38,7 @@ PARTS = ("restoration", "generation", "training", "cost")
 
 @dataclass(frozen=True)
 class Profile:
-    """What a run covers, experiment by experiment."""
+    """What a run covers, experiment by experiment; ``elsewhere`` says which profile has what this one leaves out."""
 
     name: str
     restoration: RestorationAxes
@@ -46,6 +46,7 @@ class Profile:
     training: TrainingAxes = field(default_factory=TrainingAxes)
     cost: CostAxes = field(default_factory=CostAxes)
     seeds: int = axis("seeds", "repeats of everything", 1, adds_cells=True)
+    elsewhere: str = ""
 
     def override(self, given: Sequence[str]) -> Profile:
         """The profile with axes replaced, each given as ``name=value,value``; names are those of :func:`all_axes`.
@@ -80,8 +81,8 @@ PROFILES: Mapping[str, Profile] = {
         Profile(
             name="smoke",
             restoration=RestorationAxes(
-                images=8,
-                validation_images=4,
+                images=6,
+                validation_images=2,
                 tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
                 architectures=("skip:32", "siren", "conv_decoder", "deep_decoder"),
                 few_architectures=("skip:32",),
@@ -89,7 +90,8 @@ PROFILES: Mapping[str, Profile] = {
                 ways=EVERY_WAY,
                 few_ways=("sure",),
                 budgets=(1, 5),
-                noise_budgets=(20,),
+                few_budgets=(1,),
+                noise_budgets=(10,),
                 offers=(10,),
                 offered_controls=1,
                 t0s=(50, 200),
@@ -108,7 +110,7 @@ PROFILES: Mapping[str, Profile] = {
                 channels=(8, 16),
                 batch=8,
                 warmup=2,
-                updates=(4, 12),
+                updates=(8,),
                 iterations=10,
                 population=16,
             ),
@@ -122,47 +124,57 @@ PROFILES: Mapping[str, Profile] = {
                 images=12,
                 validation_images=6,
                 tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
-                architectures=("skip:32", "siren", "unet", "deep_decoder"),
-                few_architectures=("skip:32", "deep_decoder"),
+                architectures=("skip:32", "siren", "deep_decoder"),
+                few_architectures=("skip:32",),
                 leaking_architectures=("deep_decoder",),
-                iterations=(50, 200),
-                long_iterations=(800,),
-                ways=("self_guided", "red_denoiser", "educated"),
-                few_ways=("red_denoiser",),
-                budgets=(1, 5, 20),
-                noise_budgets=(100,),
-                offers=(100,),
+                iterations=(40, 80),
+                ways=("red_denoiser",),
+                few_ways=(),
+                budgets=(1, 5),
+                few_budgets=(5,),
+                noise_budgets=(60,),
+                offers=(60,),
                 offered_controls=1,
                 solvers=FEW_START_SOLVERS,
                 noise_solvers=FEW_NOISE_SOLVERS,
                 strengths=(2.0, 8.0),
-                trials=4,
+                trials=3,
+            ),
+            generation=GenerationAxes(
+                budgets=(),
+                noise_budgets=(),
             ),
             training=TrainingAxes(
-                updates=(10, 40),
+                updates=(40,),
             ),
+            elsewhere="populations from priors (in 6 minutes they would be too small to tell a treatment from a "
+            "control): profile smoke shows them, standard and full say what they are worth; the other ways of fitting: "
+            "smoke, standard",
         ),
         Profile(
             name="standard",
+            seeds=3,
             restoration=RestorationAxes(
-                images=64,
-                validation_images=16,
+                images=100,
+                validation_images=32,
                 tasks=("inpaint", "super_resolution", "denoise_25"),
-                architectures=("skip:32", "skip", "skip_mesh", "deep_decoder", "siren"),
-                few_architectures=("skip:32", "siren", "deep_decoder"),
-                iterations=(50, 150),
+                architectures=EVERY_ARCHITECTURE,
+                few_architectures=("skip:32", "deep_decoder"),
+                iterations=(50, 200),
                 long_iterations=(800,),
                 ways=EVERY_WAY,
-                few_ways=("tv", "random_projector", "red_denoiser", "sure", "educated"),
+                few_ways=("red_denoiser", "educated"),
                 budgets=(1, 10),
-                noise_budgets=(100,),
-                offers=(100,),
+                few_budgets=(10,),
+                noise_budgets=(200, 1000),
+                offers=(200,),
                 offered_controls=1,
                 solvers=FEW_START_SOLVERS,
                 noise_solvers=FEW_NOISE_SOLVERS,
                 strengths=(2.0, 8.0),
                 trials=6,
             ),
+            elsewhere="every architecture to 800 iterations of skip, the first to 3200, every way on every task: full",
         ),
         Profile(
             name="full",

@@ -98,6 +98,7 @@ def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> R
             "tuned on": f"the validation split, images {digest(first.fits.images('validation').keys)}",
             "seeds": ", ".join(str(experiments.seed) for experiments in opened),
             "device": str(first.device),
+            **({"not in this profile": chosen.elsewhere} if chosen.elsewhere else {}),
         },
         judges=list(axes.judges),
         thresholds=THRESHOLDS,
