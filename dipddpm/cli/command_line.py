@@ -23,7 +23,7 @@ STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "feat
 CALIBRATED = ("timing", "quality", "hog", "detection")
 
 DATA_ROOT = "where downloaded data sets lie"
-DENOISER = "unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME"
+DENOISER = "unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME, edm:MODULE:FUNCTION, flow:MODULE:FUNCTION"
 
 
 def parser() -> argparse.ArgumentParser:

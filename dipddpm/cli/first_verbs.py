@@ -78,7 +78,7 @@ def add_restore(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--iterations", type=count, default=300, help="of the DIP (default %(default)s)")
     p.add_argument("--nfe", type=count, default=20, help="network evaluations of each diffusion (default %(default)s)")
     p.add_argument("--t0", type=count, default=100, help="step that a prior enters at (default %(default)s)")
-    p.add_argument("--denoiser", default="unet", help="unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME")
+    p.add_argument("--denoiser", default="unet", help="unet, unet:FILE, diffusers:FOLDER, edm:MODULE:FUNCTION, ...")
     p.set_defaults(module="dipddpm.cli.restore")
 
 

@@ -40,7 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--data-root", type=given_path, metavar="DIR", help="where downloaded data sets lie")
     group.addoption(
         "--denoiser", default="unet", metavar="NAME",
-        help="unet, unet:FILE.safetensors or diffusers:FOLDER_OR_HUB_NAME (default: %(default)s)",
+        help="unet, unet:FILE.safetensors, diffusers:FOLDER_OR_HUB_NAME, edm:MODULE:FUNCTION or flow:MODULE:FUNCTION "
+        "(default: %(default)s)",
     )  # fmt: skip
     group.addoption(
         "--precision", default="", metavar="NAME",
