@@ -78,8 +78,8 @@ def test_what_is_chosen_by_its_validation_score_is_looked_at_itself():
 
 def test_every_honest_use_of_a_fit_is_a_treatment():
     roles = {arm.label: arm.role for arm in arms(profile("quick").restoration, "inpaint")}
-    assert {roles[f"dip skip:32 {use}"] for use in ("40", "80", "80 ema", "es-wmv", "red_denoiser 80")} == {"treatment"}
-    assert roles["dip skip:32 80 raw"] == roles["untrained skip:32"] == roles["shuffled skip:32 80"] == "ablation"
+    assert {roles[f"dip skip:32 {use}"] for use in ("25", "50", "50 ema", "es-wmv", "red_denoiser 50")} == {"treatment"}
+    assert roles["dip skip:32 50 raw"] == roles["untrained skip:32"] == roles["shuffled skip:32 50"] == "ablation"
     assert roles["dip skip:32 oracle"] == "bound"
 
 
@@ -177,7 +177,7 @@ def test_what_only_adds_cells_does_not_decide_the_others(option):
     if option == "dip.architecture":
         other = quick.override([f"{option}=skip:32,resnet"])
     elif option == "dip.iterations":
-        other = quick.override([f"{option}=7,80"])
+        other = quick.override([f"{option}=7,50"])
     else:
         other = quick.override([f"{option}={'inpaint' if option == 'task' else 'resnet' if 'arch' in option else '7'}"])
     assert (other.decides() == quick.decides()) == all_axes()[option].adds_cells
@@ -187,9 +187,9 @@ def test_what_only_adds_cells_does_not_decide_the_others(option):
 
 def test_beyond_the_first_task_an_arm_may_run_at_fewer_budgets():
     p = profile("quick").restoration
-    dip = Arm.named("dip", "skip:32", 80)
+    dip = Arm.named("dip", "skip:32", 50)
     assert [budgets(dip, p, task) for task in p.tasks[:2]] == [[0, 1, 5], [0, 5]]
-    assert budgets(Arm.named("noise"), p, p.tasks[1]) == [5, 60]
+    assert budgets(Arm.named("noise"), p, p.tasks[1]) == [5, 40]
     given = profile("quick").override(["nfe=2,7"]).restoration
     assert budgets(dip, given, p.tasks[1]) == [0, 2, 7], "budgets that are asked for run on every task"
 
