@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -22,6 +26,8 @@ from dipddpm.measure.instruments.memory import PeakMemory
 from dipddpm.measure.instruments.timer import synchronised
 
 SCHEMA = 2
+LOCKED = 3600.0  # seconds that a process waits for another one to compute a result before it does so itself
+LOCKS = 1024  # lock files of a store: two results that share one merely wait for each other
 TENSOR, NUMBER = "$tensor", "$number"  # what stands in JSON for an array, and for a number that JSON does not have
 
 
@@ -53,14 +59,18 @@ class Store:
     exist.
 
     Both files of a result are known by their checksum. One that does not fit is named in a warning and computed again.
+    Of several processes that want a result which is not there, one computes it and the others wait. The system frees
+    the lock of a process that ends, however it ends. A JSON file's time of access is when the result was last used.
 
     Args:
         root: the folder.
         device: where the work runs, for its memory and for the key.
+        patience: seconds to wait for a process that computes the same result; then it is computed twice.
     """
 
-    def __init__(self, root: Path, device: torch.device | str = "cpu"):
-        self.root, self.device = root, torch.device(device)
+    def __init__(self, root: Path, device: torch.device | str = "cpu", patience: float = LOCKED):
+        self.root, self.device, self.patience = root, torch.device(device), patience
+        self._holding = False
 
     def key(self, function: Callable, arguments: Mapping[str, object]) -> str:
         """The name of a result: the call by its content (:mod:`~dipddpm.measure.content`), and the machine (with its
@@ -88,9 +98,24 @@ class Store:
         """
         call = self._described(function, arguments)
         base = self.root / function.__name__ / digest(call)
-        found = self._load(base)
-        if found:
+        written = _written_at(base)
+        if found := self._load(base):
             return found
+        with self._alone(base.name):
+            if _written_at(base) != written and (found := self._load(base)):
+                return found  # another process has made it meanwhile
+            return self._made(base, call, function, arguments, aside, run)
+
+    def _made(
+        self,
+        base: Path,
+        call: dict,
+        function: Callable[..., Mapping[str, object]],
+        arguments: Mapping[str, object],
+        aside: Mapping[str, object] | None,
+        run: Callable[[Callable[[], None]], object],
+    ) -> Stored:
+        """The result of a call, stored."""
         made: list[Stored] = []
 
         def work() -> None:
@@ -104,6 +129,37 @@ class Store:
         (result,) = made
         self._save(base, result, call)
         return result
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Within, no other process computes the result of that key: for as long as patience lasts.
+
+        There is a fixed number of locks, so that their files do not pile up. A result may rest on others: a process
+        that holds a lock waits for no further one, or two of them might wait for each other.
+        """
+        if self._holding:
+            yield
+            return
+        lock = FileLock(self._lock_file(key), timeout=self.patience)
+        try:
+            lock.acquire()
+        except Timeout:
+            told = f"{key}: computed here too: another process has been at it for {self.patience:g} s"
+            warnings.warn(told, stacklevel=4)
+        except (NotImplementedError, OSError):  # a file system without locks: it is computed twice at worst
+            pass
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            lock.release()
+
+    def _lock_file(self, key: str) -> Path:
+        folder = self.root / ".locks"
+        with suppress(OSError):  # a write says why
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{int(key, 16) % LOCKS:03x}.lock"
 
     def _described(self, function: Callable, arguments: Mapping[str, object]) -> dict:
         where = {"schema": SCHEMA, "device": self.device.type, "machine": machine()["id"]}
@@ -140,11 +196,21 @@ class Store:
                     raise ValueError(f"{arrays_file}: another checksum")
                 arrays = {name: array.to(self.device) for name, array in load(written).items()}
             value = _unpacked(content["value"], arrays)
+            with suppress(OSError):  # of others, or on a file system that cannot be written
+                os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
             return Stored(base.name, value, content["seconds"], content["memory"], fresh=False)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             text_of = f"{file}: this stored result is damaged or incomplete; it is computed again"
             warnings.warn_explicit(text_of, DamagedResult, __package__ or __name__, 0)
             return None
+
+
+def _written_at(base: Path) -> int:
+    """When the JSON file of a result was written, 0 if it is not there."""
+    try:
+        return base.with_suffix(".json").stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _checksum(content: Mapping) -> str:

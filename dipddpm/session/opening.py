@@ -37,7 +37,10 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
         InputError: an option that names nothing; said before anything runs, and not as the failure of some cell.
     """
     keep_freed()
-    gc.freeze()  # what was imported stays for good: the collector need not walk through it again and again
+    if not gc.get_freeze_count():
+        # What was imported stays for good: the collector need not walk through it again and again. Once in a process:
+        # what a session before this one leaves behind has to be collected.
+        gc.freeze()
     device = open_device(option.device)
     chosen = profile(option.profile).override(option.axis)
     denoiser = open_denoiser(option.denoiser, device, option.precision, option.compile)
