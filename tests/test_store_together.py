@@ -1,4 +1,4 @@
-"""Several processes on one store: each result is computed once, and neither a kill nor a hang of one stops the others."""
+"""Several processes on one store: each result is computed once; a kill or a hang of one does not stop the others."""
 
 import os
 import signal
@@ -105,7 +105,7 @@ def test_a_process_that_hangs_is_waited_for_only_so_long(tmp_path):
     key = store.key(answer, {"a": 1})
     with (
         FileLock(store._lock_file(key)),
-        pytest.warns(UserWarning, match="computed here too: another process has been"),
+        pytest.warns(UserWarning, match="computed here too: another process"),
     ):
         assert store.measured(answer, {"a": 1}).fresh
     assert not store.measured(answer, {"a": 1}).fresh
@@ -122,10 +122,9 @@ def test_a_result_that_rests_on_another_waits_for_nothing(tmp_path, monkeypatch)
 def test_a_result_that_is_used_says_when(tmp_path):
     store = Store(tmp_path)
     file = tmp_path / "answer" / f"{store.measured(answer, {'a': 1}).key}.json"
-    written = file.stat().st_mtime_ns
-    os.utime(file, ns=(1, written))
+    os.utime(file, (1, 1))
     assert not store.measured(answer, {"a": 1}).fresh
-    assert time.time_ns() - file.stat().st_atime_ns < 60e9 and file.stat().st_mtime_ns == written
+    assert time.time() - file.stat().st_mtime < 60
 
 
 def test_results_that_can_only_be_read_are_used(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import shtab
 from dipddpm import __version__
 from dipddpm.cli.examples import add_examples
 from dipddpm.cli.first_verbs import add_bench, add_data, add_fit, add_new, add_restore
-from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, share
+from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, share, size
 from dipddpm.measure.exit_codes import table
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     for add in (
         add_bench, add_fit, add_restore, add_new, add_data,
         _train, _train_extractor, _train_warm_start, _train_educated, _generate, _score, _report, _publish, _compare,
-        _baseline, _calibrate, _profile,
+        _baseline, _calibrate, _profile, _doctor, _cache,
     ):  # fmt: skip
         add(verbs)
     add_examples(verbs)
@@ -252,3 +252,32 @@ def _profile(verbs: argparse._SubParsersAction) -> None:
     add_precision(p)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.profile")
+
+
+# ---- What is there ------------------------------------------------------------------------------------------------
+
+
+def _doctor(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "doctor", help="what is missing or damaged here, and how to get it",
+        epilog="exit code 2 if something has to be mended; what is only missing can be done without",
+    )  # fmt: skip
+    p.add_argument("--cache", type=path, default=Path(".dipddpm/cache"), help="store to read (default %(default)s)")
+    p.add_argument("--data-root", type=path, help=DATA_ROOT)
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.doctor")
+
+
+def _cache(verbs: argparse._SubParsersAction) -> None:
+    whats = verbs.add_parser("cache", help="size, prune or verify the store of results")
+    whats = whats.add_subparsers(required=True, metavar="VERB", dest="what")
+    for what, text in (
+        ("size", "results and bytes, by function"),
+        ("prune", "remove the results that were used longest ago, and nothing that is not a result"),
+        ("verify", "read every result and name the damaged ones; exit code 2 if there are any"),
+    ):
+        p = whats.add_parser(what, help=text)
+        p.add_argument("--cache", type=path, default=Path(".dipddpm/cache"), help="the store (default %(default)s)")
+        if what == "prune":
+            p.add_argument("--keep", type=size, required=True, help="bytes to keep at most: 500MB, 20GB, 0")
+        p.set_defaults(module="dipddpm.cli.cache")

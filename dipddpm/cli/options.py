@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -89,6 +90,14 @@ def share(text: str) -> tuple[int, int]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"write I/N, such as 0/4, not {text!r}") from error
     return i, n
+
+
+def size(text: str) -> int:
+    """A number of bytes: ``20GB``, ``1.5 MB``, ``0``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[kMGT]?B)", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"write a number of bytes such as 500MB or 20GB, not {text!r}")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper().rstrip("B") or " "))
 
 
 def _number(text: str) -> float:

@@ -38,6 +38,11 @@ class Cifar10(Dataset):
     licence = "no licence stated by its authors; research use with citation (Krizhevsky 2009)"
     how_to_get = "downloaded by torchvision on first use, or put cifar-10-batches-py under --data-root"
 
+    @staticmethod
+    def needs(root: Path | None) -> Path:
+        """The folder that has to be there, or is downloaded."""
+        return (root or Path.home() / ".cache" / "dipddpm") / FOLDER
+
     def load(self, split: Split) -> Tensor:
         if self.size != 32:
             raise InputError(f"cifar10 has images of 32 px, {self.size} px were asked for")

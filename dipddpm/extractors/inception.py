@@ -65,7 +65,7 @@ def read_weights(path: str | Path | None, sha256: str) -> bytes:
     Raises:
         InputError: the file is missing, unreadable or another, or there is no network to fetch it from.
     """
-    file = Path(path) if path else _cached() or _download(sha256)
+    file = Path(path) if path else cached() or _download(sha256)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -83,7 +83,8 @@ def _folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def _cached() -> Path | None:
+def cached() -> Path | None:
+    """The file of weights that is here already."""
     return next((f for f in (_folder() / name for name in CACHED_NAMES) if f.is_file()), None)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +22,7 @@ from dipddpm.measure.files import write_atomically, write_text
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.memory import PeakMemory
 from dipddpm.measure.instruments.timer import synchronised
+from dipddpm.measure.stored_files import read_checked, written
 
 SCHEMA = 2
 LOCKED = 3600.0  # seconds that a process waits for another one to compute a result before it does so itself
@@ -60,7 +59,7 @@ class Store:
 
     Both files of a result are known by their checksum. One that does not fit is named in a warning and computed again.
     Of several processes that want a result which is not there, one computes it and the others wait. The system frees
-    the lock of a process that ends, however it ends. A JSON file's time of access is when the result was last used.
+    the lock of a process that ends, however it ends. The time of a JSON file is when the result was last used.
 
     Args:
         root: the folder.
@@ -98,11 +97,11 @@ class Store:
         """
         call = self._described(function, arguments)
         base = self.root / function.__name__ / digest(call)
-        written = _written_at(base)
+        before = _file_of(base)
         if found := self._load(base):
             return found
         with self._alone(base.name):
-            if _written_at(base) != written and (found := self._load(base)):
+            if _file_of(base) != before and (found := self._load(base)):
                 return found  # another process has made it meanwhile
             return self._made(base, call, function, arguments, aside, run)
 
@@ -171,50 +170,35 @@ class Store:
         content: dict[str, object] = {"value": _packed(result.value, arrays, "value")}
         content |= {"seconds": result.seconds, "memory": result.memory, "call": call, "arrays": ""}
         if arrays:
-            written = save({name: array.detach().cpu().contiguous() for name, array in arrays.items()})
-            content["arrays"] = hashlib.sha256(written).hexdigest()
-            write_atomically(base.with_suffix(".safetensors"), lambda partial: partial.write_bytes(written))
-        text = json.dumps({"checksum": _checksum(content), "content": content}, indent=1, allow_nan=False)
-        write_text(base.with_suffix(".json"), text)
+            data = save({name: array.detach().cpu().contiguous() for name, array in arrays.items()})
+            content["arrays"] = hashlib.sha256(data).hexdigest()
+            write_atomically(base.with_suffix(".safetensors"), lambda partial: partial.write_bytes(data))
+        write_text(base.with_suffix(".json"), written(content))
 
     def _load(self, base: Path) -> Stored | None:
         """The result if it is there and whole."""
-        file, arrays_file = base.with_suffix(".json"), base.with_suffix(".safetensors")
+        file = base.with_suffix(".json")
         try:
-            text = file.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            stored = json.loads(text)
-            content = stored["content"]
-            if stored["checksum"] != _checksum(content):
-                raise ValueError(f"{file}: another checksum")
-            arrays: dict[str, Tensor] = {}
-            if content["arrays"]:
-                written = arrays_file.read_bytes()
-                if hashlib.sha256(written).hexdigest() != content["arrays"]:
-                    raise ValueError(f"{arrays_file}: another checksum")
-                arrays = {name: array.to(self.device) for name, array in load(written).items()}
-            value = _unpacked(content["value"], arrays)
+            content, arrays = read_checked(base)
+            found = {name: array.to(self.device) for name, array in load(arrays).items()} if arrays else {}
+            value = _unpacked(content["value"], found)
             with suppress(OSError):  # of others, or on a file system that cannot be written
-                os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
+                os.utime(file)
             return Stored(base.name, value, content["seconds"], content["memory"], fresh=False)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            if not file.exists():
+                return None
             text_of = f"{file}: this stored result is damaged or incomplete; it is computed again"
             warnings.warn_explicit(text_of, DamagedResult, __package__ or __name__, 0)
             return None
 
 
-def _written_at(base: Path) -> int:
-    """When the JSON file of a result was written, 0 if it is not there."""
+def _file_of(base: Path) -> int:
+    """Which file the JSON file of a result is, 0 if it is not there: a write puts another one in its place."""
     try:
-        return base.with_suffix(".json").stat().st_mtime_ns
+        return base.with_suffix(".json").stat().st_ino
     except OSError:
         return 0
-
-
-def _checksum(content: Mapping) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: object) -> dict:
