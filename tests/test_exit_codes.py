@@ -233,3 +233,8 @@ def test_a_number_of_failures_alone_is_still_read(tmp_path):
     del text["failures"]
     (tmp_path / "run.json").write_text(json.dumps(text))
     assert Run.load(tmp_path / "run.json").failures == {}
+
+
+def test_options_that_pytest_does_not_know_are_bad_input_and_not_undecided(capsys):
+    assert main(["bench", "controls", "--no-such-option"]) == 2
+    assert "unrecognized arguments: --no-such-option" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dipddpm
 from dipddpm.errors import InputError
+from dipddpm.measure.exit_codes import BAD_INPUT
 from dipddpm.registry import choose
 
 CONFIGURATION = Path(__file__).with_name("bench.ini")
@@ -17,7 +18,7 @@ LOCAL = Path("conftest.py")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the suites; the exit code is pytest's, or the gate's."""
+    """Run the suites; the exit code is one of ``measure.exit_codes``."""
     options = [option for option in args.options if option != "--"]
     if options[:1] == ["--list"]:
         for name, file in suites().items():
@@ -29,15 +30,24 @@ def run(args: argparse.Namespace) -> int:
     while named < len(options) and not options[named].startswith("-"):
         named += 1
     files = [str(_suite(name)) for name in options[:named]] or [str(suites_folder())]
-    plugins = [*PLUGINS, *_local_variants(Path(files[0]))]
-    return int(
-        pytest.main(
-            [
-                *files, "-c", str(CONFIGURATION), "--rootdir", str(Path.cwd()),
-                *(word for plugin in plugins for word in ("-p", plugin)), *options[named:],
-            ]
-        )
+    plugins, session = [*PLUGINS, *_local_variants(Path(files[0]))], _Session()
+    code = pytest.main(
+        [
+            *files, "-c", str(CONFIGURATION), "--rootdir", str(Path.cwd()),
+            *(word for plugin in plugins for word in ("-p", plugin)), *options[named:],
+        ],
+        plugins=[session],
     )  # fmt: skip
+    return int(code) if session.began else BAD_INPUT  # options that pytest does not know: its own code says undecided
+
+
+class _Session:
+    """Whether pytest understood its options, so that a session began."""
+
+    began = False
+
+    def pytest_cmdline_main(self) -> None:
+        self.began = True
 
 
 def suites_folder() -> Path:

@@ -28,6 +28,8 @@ EXAMPLES = {
     "baseline": ("dipddpm baseline promote RUN.json --reason 'why it is right'",),
     "calibrate": ("dipddpm calibrate baselines/smoke.json",),
     "profile": ("dipddpm profile dip-fit --batch 64",),
+    "doctor": ("dipddpm doctor",),
+    "cache": ("dipddpm cache size", "dipddpm cache verify", "dipddpm cache prune --keep 20GB"),
 }
 
 
