@@ -247,3 +247,11 @@ def test_a_pass_is_charged_for_what_is_done_every_few_iterations_and_for_no_buil
     found = time_stages(some, 1, clock)
     assert found["plain"]["samples"] == [pytest.approx(1 / 3)], "per pass and image"
     assert found["red"]["samples"] == [pytest.approx((10 + 5) / 10 / 3)], "non-local means once in ten iterations"
+
+
+def test_work_that_is_over_at_once_is_repeated_within_a_turn():
+    machine = Machine()
+    short = SimpleNamespace(turn=lambda clock: (timed(lambda: machine.work(0.001), clock), 2, 5))
+    found = time_stages({"short": short}, 3, machine)["short"]
+    assert machine.done == 1 + 4 * 20, "20 ms a turn: one to see how long it takes, one round that is not measured"
+    assert found["samples"] == [pytest.approx(0.001 / 2 / 5)] * 3

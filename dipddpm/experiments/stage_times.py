@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol
 
 from torch import Tensor
@@ -32,6 +33,7 @@ AT_ONCE, AT_ONCE_CUDA = 16, 64
 of 120, within 10 %, and one of 12 an iteration of a fit a tenth less than one of 8."""
 ENOUGH = 0.05  # seconds of a turn of a control; one that takes longer for all images is timed on fewer, at least FEWEST
 FEWEST = 4
+LEAST, MOST = 0.02, 1000  # seconds that a turn lasts, repeated for that up to so many times: shorter ones scatter
 LONG = 10**4  # iterations that no timing reaches
 LOOKS = 20  # of a stopping rule in a turn
 
@@ -170,9 +172,18 @@ def time_stages(works: Mapping[str, StageWork], rounds: int, clock: Callable[[],
     Returns:
         {name: {"batch": images at once, "samples": a value per round}}
     """
-    turns = {name: work.turn(clock) for name, work in works.items()}
-    taken = in_turns({name: turn for name, (turn, _, _) in turns.items()}, rounds)
+    turns, counts = dict[str, Turn](), dict[str, tuple[float, int]]()
+    for name, work in works.items():
+        once, units, images = work.turn(clock)
+        loops = min(MOST, max(1, math.ceil(LEAST / max(once(), LEAST / MOST))))
+        turns[name] = partial(_repeated, once, loops)
+        counts[name] = loops * units, images
+    taken = in_turns(turns, rounds)
     made: dict[str, object] = {}
-    for name, (_, units, images) in turns.items():
+    for name, (units, images) in counts.items():
         made[name] = {"batch": images, "samples": [seconds / units / images for seconds in taken[name]]}
     return made
+
+
+def _repeated(turn: Turn, loops: int) -> float:
+    return sum(turn() for _ in range(loops))
