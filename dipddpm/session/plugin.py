@@ -17,7 +17,7 @@ import pytest
 
 from dipddpm.measure.content import own_digest, read_sources
 from dipddpm.measure.exit_codes import CANNOT_WRITE, DIVERGED, HOLDS, MEANINGS
-from dipddpm.measure.files import CannotWrite, check_writable
+from dipddpm.measure.files import CannotWrite, check_writable, tidy
 from dipddpm.measure.gate.baseline import key_of
 from dipddpm.measure.gate.session_gate import GATE, Gate, partial, selection
 from dipddpm.measure.instruments.timer import synchronised
@@ -28,7 +28,7 @@ from dipddpm.session.figures import Figures
 from dipddpm.session.reporting import write_report
 from dipddpm.session.stash import CANNOT, FIGURES, REPORT, RERUNS, RUN, RUN_FILE
 
-pytest_plugins = ["dipddpm.session.exits"]
+pytest_plugins = ["dipddpm.session.exits", "dipddpm.session.limits"]
 SAVE_EVERY = 3.0  # seconds
 
 
@@ -178,6 +178,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     run = session.config.stash.get(RUN, None)
     if run is not None:
         check_folders(session.config)
+        for folder in (session.config.getoption("cache"), session.config.stash[RUN_FILE].parent):
+            tidy(folder)  # what writes that were killed a day ago left behind
         run.selected = UNFINISHED  # until the end: a session that is killed leaves it in its file
         read_sources()
     if gate := session.config.stash.get(GATE, None):
