@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from dipddpm.measure.stored_files import read_checked, written
 
 SCHEMA = 2
 LOCKED = 3600.0  # seconds that a process waits for another one to compute a result before it does so itself
+USED_EVERY = 3600.0  # seconds to which it is known when a result was last used: a write at each use would cost as much
 LOCKS = 1024  # lock files of a store: two results that share one merely wait for each other
 TENSOR, NUMBER = "$tensor", "$number"  # what stands in JSON for an array, and for a number that JSON does not have
 
@@ -183,7 +185,8 @@ class Store:
             found = {name: array.to(self.device) for name, array in load(arrays).items()} if arrays else {}
             value = _unpacked(content["value"], found)
             with suppress(OSError):  # of others, or on a file system that cannot be written
-                os.utime(file)
+                if time.time() - file.stat().st_mtime > USED_EVERY:
+                    os.utime(file)
             return Stored(base.name, value, content["seconds"], content["memory"], fresh=False)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             if not file.exists():
