@@ -99,9 +99,9 @@ class Store:
         """
         call = self._described(function, arguments)
         base = self.root / function.__name__ / digest(call)
-        before = _file_of(base)
         if found := self._load(base):
             return found
+        before = _file_of(base)
         with self._alone(base.name):
             if _file_of(base) != before and (found := self._load(base)):
                 return found  # another process has made it meanwhile
