@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta, Struct, convert
 from torch import Tensor, nn
 
 from dipddpm.denoisers.unet import checkpoint
+from dipddpm.documents import Seconds
 from dipddpm.errors import InputError
 from dipddpm.measure.files import write_atomically, write_text
+from dipddpm.measure.strict_json import json_of
+from dipddpm.paths import shown
 from dipddpm.training import Training
 from dipddpm.unet import UNet
 
@@ -23,6 +28,21 @@ SIGN = b"sha256 "
 """What stands before the checksum at the end of a state."""
 Save = Callable[[Path, Mapping[str, Tensor], dict], None]
 """``save(path, weights, record)`` writes a checkpoint."""
+
+
+Loss = Annotated[float, Meta(ge=-1e300, le=1e300)]
+
+
+class CourseFile(Struct):
+    """:class:`Course` as a state holds it."""
+
+    curve: list[Annotated[list[Loss], Meta(min_length=2, max_length=3)]]
+    window: list[Loss]
+    seconds: Seconds
+    prior_seconds: Seconds
+
+
+COURSE = CourseFile.__struct_fields__
 
 
 def write_checkpoint(path: Path, data: bytes, record: Mapping[str, object]) -> None:
@@ -50,21 +70,46 @@ def read_state(file: Path, settings: Mapping[str, object]) -> dict | None:
     """
     if not file.exists():
         return None
+    damaged = f"{shown(file)} is damaged: delete it, and the run begins anew"
     try:
         # A file without the checksum is one of an older version; nobody can say whether it is whole.
         written, sign, stated = file.read_bytes().rpartition(SIGN)
         if not sign or hashlib.sha256(written).hexdigest() != stated.decode("ascii", "replace"):
             raise ValueError("another checksum")
         state = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
-        theirs = json.loads(state["settings"])
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is damaged: delete it, and the run begins anew") from error
+    except Exception as error:  # a pickle that is none fails in as many ways as there are bytes
+        raise InputError(damaged) from error
+    if not isinstance(state, dict) or not isinstance(state.get("settings"), str):
+        raise InputError(damaged)
+    try:
+        theirs = json_of(state["settings"], dict[str, Any])
+        convert({name: state[name] for name in COURSE if name in state}, CourseFile)
+    except ValueError as error:
+        raise InputError(damaged) from error
     other = [name for name in {**theirs, **settings} if theirs.get(name) != settings.get(name)]
     if other:
         raise InputError(
             f"{file} belongs to a run with other settings ({', '.join(other)}): delete it or choose another --out"
         )
     return state
+
+
+@contextmanager
+def going_on(file: Path, steps: int) -> Iterator[Callable[[int], None]]:
+    """Within, what does not fit the run is said to be a damaged state. Hands out a check of the updates that are done.
+
+    Raises:
+        InputError: the state has other tensors than the run, or updates that the run does not have.
+    """
+
+    def check(done: int) -> None:
+        if not 0 <= done <= steps:
+            raise ValueError(f"{done} updates of {steps}")
+
+    try:
+        yield check
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{shown(file)} is damaged: delete it, and the run begins anew") from error
 
 
 def write_state(file: Path, state: Mapping[str, object], settings: Mapping[str, object]) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta, Struct, convert
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -22,8 +24,10 @@ from tqdm import tqdm
 from dipddpm.batches import ChargedClock
 from dipddpm.data import to_uint8
 from dipddpm.denoisers import Denoiser
+from dipddpm.documents import Seconds, read_document
 from dipddpm.errors import InputError
 from dipddpm.measure.files import is_partial, write_atomically, write_json
+from dipddpm.paths import shown
 from dipddpm.restore import Setting, restore
 from dipddpm.rng import ImageRng, seed_for
 from dipddpm.tasks import Observation
@@ -33,6 +37,7 @@ NOTHING = Observation(torch.empty(0), Identity(), consistency="none")
 """What an unconditional sample is held to."""
 MANIFEST = "manifest.json"
 FORMAT = "dipddpm-images-2"
+DIGITS = "[0-9]" * 8
 
 Mu = Callable[[range], Tensor]
 """The priors, (n, 3, H, W) in [-1, 1], of a range of images."""
@@ -168,46 +173,66 @@ def _claim(folder: Path, config: Mapping[str, object], alone: bool) -> None:
     write_json(folder / MANIFEST, {"format": FORMAT, "config": config})
 
 
+class _Manifest(Struct, forbid_unknown_fields=True):
+    """What a folder says of its images: their format, and how they were made."""
+
+    format: str
+    config: dict[str, Any]
+
+
+class _Facts(Struct):
+    """What a shard says of its making."""
+
+    seconds: Seconds
+    nfe: Annotated[int, Meta(ge=0, le=10**9)]
+
+
 def _manifest(folder: Path) -> dict:
+    file = folder / MANIFEST
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise InputError(f"{folder}: images in the format {manifest['format']!r}, this version reads {FORMAT}")
-        return manifest["config"]
+        text = file.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: no {MANIFEST}, so no images that `dipddpm generate` wrote") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / MANIFEST} is damaged ({error}); delete it and the shards beside it") from error
+        raise InputError(f"{shown(folder)}: no {MANIFEST}, so no images that `dipddpm generate` wrote") from error
+    except OSError as error:
+        raise InputError(
+            f"{shown(file)} cannot be read ({error.strerror}); delete it and the shards beside it"
+        ) from error
+    manifest = read_document(text, _Manifest, shown(file))
+    if manifest.format != FORMAT:
+        said = f"images in the format {manifest.format[:20]!r}"
+        raise InputError(f"{shown(folder)}: {said}, this version reads {FORMAT}")
+    return manifest.config
 
 
 def _shards(folder: Path) -> Iterator[tuple[range, Path]]:
     """Every shard by its name, and the images that are in it."""
-    for path in sorted(folder.glob(f"images-{'?' * 8}-{'?' * 8}.safetensors")):
-        start, stop = path.stem.split("-")[1:]
-        if start.isdecimal() and stop.isdecimal() and int(start) < int(stop):
-            yield range(int(start), int(stop)), path
+    for path in sorted(folder.glob(f"images-{DIGITS}-{DIGITS}.safetensors")):
+        if indices := range(*map(int, path.stem.split("-")[1:])):
+            yield indices, path
 
 
-def _whole_shards(folder: Path) -> Iterator[tuple[range, Path, Mapping[str, str]]]:
+def _whole_shards(folder: Path) -> Iterator[tuple[range, Path, _Facts]]:
     """The shards that are what was written, and what each says of its making. Another one is named, and its images are
     as if they were not there."""
     for indices, path in _shards(folder):
         images, facts = _read_shard(path)
-        if images is not None and len(images) == len(indices):
+        if images is not None and facts is not None and images.shape[:2] == (len(indices), 3):
             yield indices, path, facts
         else:
             text = f"{path}: these images are not what was written; `dipddpm generate` samples them again"
             warnings.warn_explicit(text, DamagedImages, __name__, 0)
 
 
-def _read_shard(path: Path) -> tuple[Tensor | None, Mapping[str, str]]:
-    """The images of a shard and what it says of their making; no images if they are not what was written."""
+def _read_shard(path: Path) -> tuple[Tensor | None, _Facts | None]:
+    """The images of a shard and what it says of their making; nothing if they are not what was written."""
     try:
         with safe_open(path, "pt") as opened:
             images, facts = opened.get_tensor("images"), opened.metadata() or {}
-    except (SafetensorError, OSError):
-        return None, {}
-    return (images if facts.get("sha256") == _checksum(images, facts) else None), facts
+        told = convert(facts, _Facts, strict=False)
+    except (SafetensorError, OSError, ValueError):
+        return None, None
+    whole = images.dtype == torch.uint8 and images.ndim == 4 and facts.get("sha256") == _checksum(images, facts)
+    return (images, told) if whole else (None, None)
 
 
 def _checksum(images: Tensor, facts: Mapping[str, str]) -> str:
@@ -261,8 +286,8 @@ class GeneratedImages(Dataset):
                 continue
             used = new if count is None else new[: count - len(self._where)]
             self._where += used
-            self.seconds += float(facts["seconds"]) * len(used) / len(indices)
-            self.nfe = int(facts["nfe"])
+            self.seconds += facts.seconds * len(used) / len(indices)
+            self.nfe = facts.nfe
         if count is not None and len(self) < count:
             raise InputError(f"{folder} holds {len(self)} of {count} images: run `dipddpm generate` on it again")
 

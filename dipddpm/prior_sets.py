@@ -13,19 +13,22 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from safetensors import SafetensorError, safe_open
+from msgspec import Meta, Struct, to_builtins
 from safetensors.torch import save
 from torch import Tensor
 
 from dipddpm import dip, priors, tasks
 from dipddpm.batches import ChargedClock
 from dipddpm.data import to_float
+from dipddpm.documents import Seconds, open_tensors, read_document
 from dipddpm.errors import InputError
 from dipddpm.fitting import stored_fit
 from dipddpm.measure.files import write_atomically
 from dipddpm.memo import Memo
+from dipddpm.paths import shown
 from dipddpm.priors import Evidence, Prior
 from dipddpm.rng import ImageRng, image_keys, seed_for
 from dipddpm.tasks import Observation
@@ -108,19 +111,19 @@ class PriorSet:
             InputError: no such file, not a prior store, not what was written, or one whose priors were not made with
                 ``settings``.
         """
-        try:
-            with safe_open(path, "pt") as opened:
-                metadata, mu = opened.metadata() or {}, opened.get_tensor("mu")
-                if metadata["format"] != FORMAT or metadata.get("sha256") != _checksum(mu, metadata["made"]):
-                    again = "delete it, and it is made again from the stored batches"
-                    raise InputError(f"prior store {path} is damaged or of an older version: {again}")
-                made = json.loads(metadata["made"])
-                found = PriorSettings(**made["settings"])
-                stored = cls(mu, tuple(made["keys"]), found, made["seconds"])
-        except FileNotFoundError as error:
-            raise InputError(f"prior store {path}: no such file") from error
-        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(f"prior store {path}: not written by `dipddpm train`") from error
+        what = f"prior store {shown(path)}"
+        metadata, tensors = open_tensors(path, what)
+        written, mu = metadata.get("made", ""), tensors.get("mu")
+        if mu is None or metadata.get("format") != FORMAT or metadata.get("sha256") != _checksum(mu, written):
+            again = "delete it, and it is made again from the stored batches"
+            raise InputError(f"{what} is damaged or of an older version: {again}")
+        made = read_document(written, _Made, what)
+        found = PriorSettings(**to_builtins(made.settings))
+        if mu.dtype != torch.float32 or mu.ndim != 4 or len(mu) != len(made.keys) or mu.shape[1] != 3:
+            raise InputError(f"{what}: holds no ({len(made.keys)}, 3, H, W) float32 images; the file is damaged")
+        if not bool(mu.isfinite().all()):
+            raise InputError(f"{what}: holds NaN or infinity; the file is damaged")
+        stored = cls(mu, tuple(made.keys), found, made.seconds)
         if settings and found != settings:
             raise InputError(f"prior store {path} holds priors of {found}; asked for are those of {settings}")
         return stored
@@ -130,6 +133,24 @@ def _checksum(mu: Tensor, made: str) -> str:
     """Of all that a prior store says."""
     made += f"{mu.dtype} {tuple(mu.shape)}"
     return hashlib.sha256(made.encode() + mu.contiguous().numpy().tobytes()).hexdigest()
+
+
+class _Settings(Struct, forbid_unknown_fields=True):
+    """:class:`PriorSettings` as a file holds them."""
+
+    prior: str
+    task: str
+    architecture: str
+    iterations: Annotated[int, Meta(ge=0, le=10**9)]
+    seed: int
+
+
+class _Made(Struct, forbid_unknown_fields=True):
+    """What a file of priors says of them."""
+
+    settings: _Settings
+    keys: list[str]
+    seconds: Seconds
 
 
 def observe(images: Tensor, task: str, seed: int, device: torch.device | str) -> Observation:

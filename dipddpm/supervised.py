@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dipddpm.checkpoints import Course, read_state, state_file, write_checkpoint, write_state
+from dipddpm.checkpoints import Course, going_on, read_state, state_file, write_checkpoint, write_state
 from dipddpm.data import Dataset
 from dipddpm.errors import InputError
 from dipddpm.rng import ImageRng, image_keys, seed_for
@@ -124,9 +124,11 @@ def train_supervised(
     # Begin, or go on from the state.
     file, course, processor = state_file(out), Course(), 0.0
     if state := read_state(file, deciding):
-        training.load(state)
-        course = Course(**{column.name: state[column.name] for column in fields(Course)})
-        processor = state["processor_seconds"]
+        with going_on(file, settings.steps) as check:
+            training.load(state)
+            course = Course(**{column.name: state[column.name] for column in fields(Course)})
+            processor = float(state["processor_seconds"])
+            check(training.done)
     course, processor = _update_to_the_end(training, images, file, deciding, course, processor, save_every)
 
     data, found = finish(training.ema.shadow, held)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dipddpm.batches import ChargedClock
-from dipddpm.checkpoints import Course, Save, TrainingFiles, read_state, save_checkpoint, state_file
+from dipddpm.checkpoints import Course, Save, TrainingFiles, going_on, read_state, save_checkpoint, state_file
 from dipddpm.distributed import ALONE, Processes
 from dipddpm.errors import InputError
 from dipddpm.injection import Injection
@@ -91,8 +91,10 @@ def train(
     training = Training(model, schedule, settings, injection, device, processes)
     saved = "none was saved yet"
     if state:
-        training.load(state["tensors"])
-        course = Course(**{column.name: state[column.name] for column in fields(Course)})
+        with going_on(state_file(out), settings.steps) as check:
+            training.load(state["tensors"])
+            course = Course(**{column.name: state[column.name] for column in fields(Course)})
+            check(training.done)
         saved = f"{state_file(out)}, of update {training.done}"
     processes.share_weights(training.model)
 

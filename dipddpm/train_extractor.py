@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dipddpm.checkpoints import read_state, state_file, write_checkpoint, write_state
+from dipddpm.checkpoints import going_on, read_state, state_file, write_checkpoint, write_state
 from dipddpm.data import Dataset, Split
 from dipddpm.data.folder import Folder
 from dipddpm.errors import InputError
@@ -111,9 +111,11 @@ def train_extractor(
     # Begin, or go on after the last epoch that was done.
     file, done, curve, seconds = state_file(out), 0, [], 0.0
     if state := read_state(file, settings):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        done, curve, seconds = state["done"], state["curve"], state["seconds"]
+        with going_on(file, epochs) as check:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            done, curve, seconds = state["done"], state["curve"], state["seconds"]
+            check(done)
 
     started, steps = time.perf_counter() - seconds, epochs * steps_per_epoch
     bar = tqdm(

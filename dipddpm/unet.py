@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dipddpm.documents import check_weights
 from dipddpm.errors import InputError
 
 LIMITS = {"size": 8192, "in_channels": 64, "blocks": 64, "groups": 8192}
@@ -88,14 +89,18 @@ class Stored(nn.Module):
     """A network that its configuration, the arguments of its constructor, and its weights make again."""
 
     @classmethod
-    def with_weights(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+    def with_weights(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor], what: str) -> Self:
         """The network of ``config`` with these weights; none are drawn first, which takes longer than to load them.
 
         Raises:
-            RuntimeError: the weights are those of another configuration.
+            InputError: the weights are those of another configuration, or not finite; the message begins with ``what``.
         """
-        with torch.device("meta"):
-            model = cls(**config)
+        try:
+            with torch.device("meta"):
+                model = cls(**config)
+        except InputError as error:
+            raise InputError(f"{what}: {error}") from error
+        check_weights(model, weights, what)
         model.load_state_dict(weights, assign=True)
         return model
 

@@ -9,20 +9,22 @@ One network serves every degradation, because it is shown nothing but what all o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from dipddpm.documents import TrainedRecord, open_tensors, read_document, read_weights_with_record
 from dipddpm.errors import InputError
+from dipddpm.paths import shown
 from dipddpm.tasks import Observation
 from dipddpm.unet import Stored, zeroed
 
@@ -31,6 +33,7 @@ ROUNDS = 12  # of smoothing: 24.4 dB on filled holes of 70 %, as after 64 of the
 CHANNELS = 5  # of the input: three colours, how much of each pixel was observed, the noise level
 FLOOR = 0.002  # smallest spread: half a level of 8 bits on [-1, 1] images; below it there is nothing to be known
 FORMAT = "dipddpm-warm-start-1"
+VERB = "`dipddpm train-warm-start`"
 
 
 class Prediction(NamedTuple):
@@ -207,26 +210,21 @@ def checkpoint(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> byte
     return save(tensors, {"format": FORMAT, "model": json.dumps(config)})
 
 
+class Config(Struct, forbid_unknown_fields=True):
+    """The arguments of :class:`WarmStart`, as a checkpoint has them; far beyond what is trained, and built at once."""
+
+    size: Annotated[int, Meta(ge=2, le=8192)]
+    channels: Annotated[list[Annotated[int, Meta(ge=1, le=8192)]], Meta(min_length=1, max_length=16)]
+    blocks: Annotated[int, Meta(ge=1, le=64)]
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """What made a checkpoint: the ``.json`` beside it, whose ``sha256`` the file has to have.
 
     Raises:
-        InputError: one of the two is missing, or they do not belong together.
+        InputError: one of the two is missing or damaged, or they do not belong together.
     """
-    file = path.with_suffix(".json")
-    try:
-        data, record = path.read_bytes(), json.loads(file.read_text(encoding="utf-8"))
-        expected, _, _ = record["sha256"], record["training_seconds"], record["size"]
-    except OSError as error:
-        raise InputError(
-            f"warm start {error.filename}: {error.strerror} (`dipddpm train-warm-start` writes it and its record)"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"warm start {file}: not a record of `dipddpm train-warm-start` ({error!r})") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != expected:
-        raise InputError(f"warm start {path}: sha256 is {digest[:16]}..., its record says {str(expected)[:16]}...")
-    return record
+    return read_weights_with_record(path, TrainedRecord, "warm start", VERB)[2]
 
 
 def open_warm_start(path: Path, device: torch.device | str = "cpu") -> WarmStart:
@@ -235,15 +233,12 @@ def open_warm_start(path: Path, device: torch.device | str = "cpu") -> WarmStart
     Raises:
         InputError: the file is missing, is not what its record says, or is no warm start.
     """
+    what = f"warm start {shown(path)}"
     read_record(path)
-    try:
-        with safe_open(path, "pt") as opened:
-            metadata = opened.metadata() or {}
-            weights = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
-        if metadata.get("format") != FORMAT:
-            raise InputError(f"warm start {path}: not written by `dipddpm train-warm-start`")
-        model = WarmStart.with_weights(json.loads(metadata["model"]), weights)
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[-1].strip()  # torch lists every key; one tells enough
-        raise InputError(f"warm start {path}: not the network that it says it is: {first}") from error
+    metadata, tensors = open_tensors(path, what)
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{what}: not written by {VERB}")
+    config = read_document(metadata.get("model", ""), Config, f"{what}: its network")
+    weights = {name: tensor.float() for name, tensor in tensors.items()}
+    model = WarmStart.with_weights(asdict(config), weights, what)
     return model.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()

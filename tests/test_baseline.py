@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from planted_gate import MACHINE, STAGE, cell, edited, on_card, ratios, records, run, stage
+from planted_gate import IMAGES, MACHINE, STAGE, cell, edited, on_card, ratios, records, run, stage
 
 from dipddpm.cli import main
 from dipddpm.measure.files import readable_json
@@ -231,7 +231,8 @@ def test_exit_codes_of_the_command_line(tmp_path, capsys):
 
 
 def test_a_run_with_nan_survives_its_file(tmp_path):
-    made = run([cell(measures={"psnr": Measure("dB", True, "quality", [math.nan, 1.0])})])
+    values = [math.nan, *map(float, range(1, IMAGES))]
+    made = run([cell(measures={"psnr": Measure("dB", True, "quality", values)})])
     made.save(tmp_path / "run.json")
     values = Run.load(tmp_path / "run.json").records[0].measures["psnr"].values
     assert math.isnan(values[0]) and values[1] == 1.0

@@ -29,7 +29,20 @@ VERBS = [
 ]
 # Each layer may import itself and those above it.
 LAYERS = [
-    ["errors", "device", "registry", "rng", "memo", "batches", "distributed", "wheels", "cuda", "paths", "notes"],
+    [
+        "errors",
+        "device",
+        "registry",
+        "rng",
+        "memo",
+        "batches",
+        "distributed",
+        "wheels",
+        "cuda",
+        "paths",
+        "notes",
+        "documents",
+    ],
     [
         "schedule",
         "unet",
@@ -55,6 +68,7 @@ LAYERS = [
 APART = {"measure": {"measure"}, "report": {"report", "measure"}}
 # The verbs write files as the measurement does; experiments and report meet in the session and nowhere else.
 MEASURED = [
+    "documents",
     "checkpoints",
     "train",
     "generate",

@@ -111,15 +111,31 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Builds arrays, texts, numbers, lists and dictionaries; every other name that a pickle asks for is refused."""
+def _new_array(kind: object, shape: object, code: object) -> np.ndarray:
+    """The empty array that a pickle fills afterwards, with a shape, a type and bytes."""
+    return np.empty(0, np.uint8)
 
-    _reconstruct = np.empty(0).__reduce__()[0]
+
+def _plain_dtype(*args: object, **options: object) -> np.dtype:
+    """A type of numbers. The bytes of an array of objects are addresses, which numpy would follow."""
+    made = np.dtype(*args, **options)  # type: ignore[call-overload]
+    if made.hasobject or made.names or made.subdtype or made.kind not in "biufSU":
+        raise pickle.UnpicklingError(f"an array of {made}")
+    return made
+
+
+class _ArraysOnly(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Builds arrays, texts, numbers, lists and dictionaries; every other name that a pickle asks for is refused.
+
+    It is the unpickler that is written in Python: the one in C makes a table of all numbers up to the largest one that
+    a pickle gives an object, and four damaged bytes ask for 16 GB. A batch has a dozen objects.
+    """
+
     allowed: Mapping[tuple[str, str], object] = {
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,  # as numpy 1 writes it, and the official files have it
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,  # as numpy 2 does
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+        ("numpy.core.multiarray", "_reconstruct"): _new_array,  # as numpy 1 writes it, and the official files have it
+        ("numpy._core.multiarray", "_reconstruct"): _new_array,  # as numpy 2 does
+        ("numpy", "ndarray"): None,  # the first argument of the line above, and nothing to be called
+        ("numpy", "dtype"): _plain_dtype,
         ("_codecs", "encode"): _latin1,
     }
 

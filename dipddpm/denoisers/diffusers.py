@@ -18,6 +18,7 @@ from torch import Tensor
 from dipddpm.denoisers import Denoiser, known_by
 from dipddpm.denoisers.evaluation import Network, check_finite
 from dipddpm.device import chosen_precision
+from dipddpm.documents import read_document
 from dipddpm.errors import InputError
 from dipddpm.notes import say_once
 from dipddpm.paths import given_path, shown
@@ -133,16 +134,12 @@ class DiffusersDenoiser(Denoiser):
     def _json(self, path: Path) -> dict:
         """What a file of the pipeline holds: names and values."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_bytes()
         except FileNotFoundError as error:
             raise self._error(f"no {path.name} in it, as DDPMPipeline.save_pretrained writes") from error
         except OSError as error:
             raise self._error(f"{path.name} cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise self._error(f"{path.name} is not JSON ({str(error).splitlines()[0]})") from error
-        if not isinstance(content, dict):
-            raise self._error(f"{path.name} must hold names and values, it is a {type(content).__name__}")
-        return content
+        return read_document(text, dict[str, Any], f"{self.label}: {path.name}")
 
     def _check_unet(self, index: dict) -> None:
         kind = _class_of(index, "unet")

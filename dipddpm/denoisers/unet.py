@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from dipddpm.denoisers import Denoiser, known_by
-from dipddpm.denoisers.evaluation import Network, check_finite
+from dipddpm.denoisers.evaluation import Network
 from dipddpm.device import chosen_precision
+from dipddpm.documents import open_tensors, read_document
 from dipddpm.errors import InputError
 from dipddpm.injection import Injection, check_trained_for
 from dipddpm.injection import injection as injection_named
@@ -71,13 +71,9 @@ def _read_metadata(metadata: Mapping[str, str], what: str) -> tuple[dict[str, An
     """
     if "unet" not in metadata:
         raise InputError(f"{what}: not written by `dipddpm train` (it carries no U-Net configuration)")
-    try:
-        config = json.loads(metadata["unet"])
-    except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{what}: its U-Net configuration is not JSON ({reason}): the file is damaged") from error
+    config = read_document(metadata["unet"], dict[str, Any], f"{what}: its U-Net configuration")
     known = inspect.signature(UNet).parameters
-    if not isinstance(config, dict) or not set(config) <= set(known):
+    if not set(config) <= set(known):
         raise InputError(f"{what}: its U-Net configuration must hold {', '.join(known)} alone: the file is damaged")
     if missing := [name for name in known if name not in config]:
         raise InputError(f"{what}: its U-Net configuration lacks {', '.join(missing)}: the file is damaged")
@@ -115,27 +111,14 @@ class UNetDenoiser(Denoiser):
         path = Path(__file__).with_name(f"{location}.safetensors") if shipped else given_path(location)
         what = f"checkpoint {shown(path)}"
         _check_sum(path, what)
-        try:
-            with safe_open(path, "pt") as opened:
-                metadata = opened.metadata() or {}
-                weights = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise InputError(f"{what}: no such file") from error
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{what}: not a safetensors file ({error})") from error
+        metadata, tensors = open_tensors(path, what)
+        weights = {name: tensor.float() for name, tensor in tensors.items()}
         config, made, T = _read_metadata(metadata, what)
         check_trained_for(made, injection_named(injection), what)
         if config["in_channels"] != made.channels:
             takes, feeds = config["in_channels"], made.channels
             raise InputError(f"{what}: takes {takes} channels, injection {made.name!r} feeds {feeds}")
-        try:
-            model = UNet.with_weights(config, weights)
-        except InputError as error:
-            raise InputError(f"{what}: {error}") from error
-        except RuntimeError as error:
-            first = (str(error).splitlines() * 2)[1].strip()  # torch lists every key; one tells enough
-            raise InputError(f"{what}: shapes differ from its U-Net {config}: {first}") from error
-        check_finite(weights, what)
+        model = UNet.with_weights(config, weights, what)
         self._take(model, Schedule.linear(T), made, fingerprint(model, T, made.name), device, precision, compiled)
 
     @classmethod

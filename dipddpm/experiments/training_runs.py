@@ -187,6 +187,6 @@ class TrainingRuns:
             return self.denoiser(task, PLAIN, 0 if arm.use == "alone" else updates)
         tensors = self.trained(task, arm, updates).tensors
         weights = {name.removeprefix("ema."): v for name, v in tensors.items() if name.startswith("ema.")}
-        model = UNet.with_weights({**self.config, "in_channels": arm.injection.channels}, weights)
+        model = UNet.with_weights({**self.config, "in_channels": arm.injection.channels}, weights, arm.name)
         known_by = fingerprint(model, self.schedule.T, arm.injection.name)
         return UNetDenoiser.of(model, self.schedule, arm.injection, known_by, self.device)

@@ -6,22 +6,19 @@ them a Frechet distance is defined from 65 images on, where Inception's 2048 nee
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch_fidelity import FeatureExtractorBase
 
-from dipddpm.errors import InputError
+from dipddpm.documents import WeightsRecord, check_weights, read_weights_with_record, tensors_of
 from dipddpm.extractors.base import OneLayerExtractor
+from dipddpm.paths import shown
 
 SHIPPED = Path(__file__).with_name("embedded64.safetensors")
 WIDTH = 64
@@ -99,11 +96,8 @@ class Embedded64(OneLayerExtractor):
         FeatureExtractorBase.__init__(self, name or own, features_list or [str(WIDTH)])
         self.fingerprint = digest
         self.embedding = Embedding()
-        try:
-            self.embedding.load_state_dict(weights)
-        except RuntimeError as error:
-            first = str(error).splitlines()[1].strip()  # torch lists every key; one tells enough
-            raise InputError(f"extractor {path}: not an embedded64 network: {first}") from error
+        check_weights(self.embedding, weights, f"extractor {shown(path)}")
+        self.embedding.load_state_dict(weights)
         self.embedding.to(memory_format=torch.channels_last)  # once, as the images are: else anew at every batch
         self.requires_grad_(False)
         self.eval()
@@ -123,17 +117,5 @@ def prepare(images: Tensor) -> Tensor:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights of a file whose hash is the one on record, and that hash."""
-    record = path.with_suffix(".json")
-    try:
-        data, expected = path.read_bytes(), json.loads(record.read_text(encoding="utf-8"))["sha256"]
-    except FileNotFoundError as error:
-        raise InputError(f"extractor {error.filename}: no such file (`dipddpm train-extractor` writes both)") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"extractor {record}: not a record with a sha256 ({error!r})") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != expected:
-        raise InputError(f"extractor {path}: sha256 is {digest[:16]}..., its record says {str(expected)[:16]}...")
-    try:
-        return {k: v.float() if v.is_floating_point() else v for k, v in load_safetensors(data).items()}, digest
-    except SafetensorError as error:
-        raise InputError(f"extractor {path}: not a safetensors file ({error})") from error
+    data, record, _ = read_weights_with_record(path, WeightsRecord, "extractor", "`dipddpm train-extractor`")
+    return tensors_of(data, f"extractor {shown(path)}"), record.sha256

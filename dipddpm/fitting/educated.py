@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from msgspec import Meta
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from dipddpm.dip import DeepImagePrior
 from dipddpm.dip.skip import SkipNet
+from dipddpm.documents import TrainedRecord, check_weights, read_weights_with_record, tensors_of
 from dipddpm.errors import InputError
 from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
+from dipddpm.paths import shown
 from dipddpm.tasks import Observation
 from dipddpm.warm_start import smooth_estimate
 
@@ -165,6 +166,12 @@ def checkpoint(weights: Mapping[str, Tensor]) -> bytes:
     return save({name: weight.half().contiguous().cpu() for name, weight in weights.items()})
 
 
+class EducatedRecord(TrainedRecord):
+    """What the record of a checkpoint has to say."""
+
+    width: Annotated[int, Meta(ge=1, le=8192)]
+
+
 @cache
 def _open(path: Path, content: str) -> tuple[Mapping[str, Any], Pretrained]:
     """The record of a file with this content, and the network of it.
@@ -172,23 +179,13 @@ def _open(path: Path, content: str) -> tuple[Mapping[str, Any], Pretrained]:
     Raises:
         InputError: one of the two is missing, or they do not belong together.
     """
-    file = path.with_suffix(".json")
-    try:
-        data, record = path.read_bytes(), json.loads(file.read_text(encoding="utf-8"))
-        expected, _, size, width = (record[name] for name in ("sha256", "training_seconds", "size", "width"))
-    except OSError as error:
-        raise InputError(
-            f"educated DIP {error.filename}: {error.strerror} ({VERB} writes it and its record)"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"educated DIP {file}: not a record of {VERB} ({error!r})") from error
-    if content != expected:
-        raise InputError(f"educated DIP {path}: sha256 is {content[:16]}..., its record says {str(expected)[:16]}...")
-    try:
-        with torch.device("meta"):
-            network = Pretrained(size, width)
-        network.load_state_dict({name: weight.float() for name, weight in load(data).items()}, assign=True)
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[-1].strip()  # torch lists every key; one tells enough
-        raise InputError(f"educated DIP {path}: not the network of its record: {first}") from error
-    return record, network.requires_grad_(False)
+    data, record, whole = read_weights_with_record(path, EducatedRecord, "educated DIP", VERB)
+    what = f"educated DIP {shown(path)}"
+    if content != record.sha256:
+        raise InputError(f"{what}: its bytes changed while it was open; begin again")
+    with torch.device("meta"):
+        network = Pretrained(record.size, record.width)
+    weights = {name: tensor.float() for name, tensor in tensors_of(data, what).items()}
+    check_weights(network, weights, what)
+    network.load_state_dict(weights, assign=True)
+    return whole, network.requires_grad_(False)

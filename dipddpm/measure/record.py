@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
+from dipddpm.measure.escape import visible
+from dipddpm.measure.file_schemas import check_run
 from dipddpm.measure.files import write_json
 from dipddpm.measure.measured_paces import Pace, read_pace
 from dipddpm.measure.strict_json import strict_json
@@ -19,8 +21,6 @@ RecordRole = Literal["treatment", "part", "control", "ablation", "bound", "stage
 UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
 # Records of these roles have no value per image that could be paired with the value of another arm.
 UNPAIRED: tuple[RecordRole, ...] = ("stage", "population", "training")
-
-LARGEST = 1e300  # of a number in a file: beyond it sums overflow
 
 # Fields of a record that a run file leaves out where they are empty.
 OPTIONAL = ("judges", "chosen", "validation", "edges", "clusters", "pace", "training_seconds", "diverged")
@@ -219,13 +219,11 @@ class Run:
             MeasureError: no such file, not a whole run file, or of another schema.
         """
         try:
-            text = strict_json(path.read_text(encoding="utf-8"))
+            text = strict_json(path.read_bytes())
             if (schema := text.pop("schema")) != SCHEMA:
-                raise MeasureError(f"{path}: schema {schema}, this version reads {SCHEMA}; run the suite again")
+                raise MeasureError(f"{path}: schema {schema!r:.20}, this version reads {SCHEMA}; run the suite again")
+            check_run(text)
             records = [_read_record(record) for record in text.pop("records")]
-            failures = text.get("failures", {})
-            if not isinstance(failures, dict) or not all(isinstance(why, str) for why in failures.values()):
-                raise ValueError("failures are no texts by the names of tests")
             paces = [read_pace(pace) for pace in text.pop("paces", ())]
             return cls(**text, records=records, paces=paces)
         except FileNotFoundError as error:
@@ -235,17 +233,12 @@ class Run:
         except MeasureError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise MeasureError(f"{path}: not a run file of dipddpm ({error})") from error
+            raise MeasureError(f"{path}: not a run file of dipddpm ({visible(str(error)):.300})") from error
 
 
 def _read_record(text: dict) -> Record:
     validation = {name: math.nan if score is None else score for name, score in text.get("validation", {}).items()}
     measures = {name: read_measure(measure) for name, measure in text["measures"].items()}
-    for name, seconds in text["seconds"].items():
-        if not _number(seconds) >= 0:
-            raise ValueError(f"{text['arm']}: {seconds!r} seconds of {name}")
-    if not (isinstance(diverged := text.get("diverged", 0), int) and 0 <= diverged <= len(text["items"])):
-        raise ValueError(f"{text['arm']}: {diverged!r} images diverged of {len(text['items'])}")
     return Record(**text | {"validation": validation, "measures": measures})
 
 
@@ -261,34 +254,8 @@ def _or_null(value: float) -> float | None:
 
 
 def read_measure(text: Mapping) -> Measure:
-    """The inverse of :func:`_written`.
-
-    Raises:
-        ValueError: a field of another type than a measure has.
-    """
-    listed = [name for name in ("values", "interval", "yardstick") if name in text]
-    read = {name: [_number(v) for v in _listed(name, text[name])] for name in listed}
-    reruns = tuple(map(read_measure, _listed("reruns", text.get("reruns", ()))))
-    made = Measure(**{**text, **read, "reruns": reruns})
-    if made.kind not in get_args(Kind):
-        raise ValueError(f"kind {made.kind!r}: choose from {', '.join(get_args(Kind))}")
-    if not isinstance(made.unit, str) or not isinstance(made.higher_is_better, bool):
-        raise ValueError(f"unit {made.unit!r}, higher_is_better {made.higher_is_better!r}: a text, and true or false")
-    if len(made.interval) not in (0, 2) or len(made.yardstick) not in (0, len(made.values)):
-        raise ValueError("an interval has two ends, and a yardstick a value for each ratio")
-    return made
-
-
-def _listed(name: str, values: Any) -> Sequence[Any]:
-    if not isinstance(values, list | tuple):
-        raise ValueError(f"{name} {values!r} is no list")
-    return values
-
-
-def _number(value: Any) -> float:
-    """A number of a file, null for NaN."""
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST:
-        raise ValueError(f"{value!r:.40} is no number that a measure can have")
-    return value
+    """The inverse of :func:`_written`, of a text that was checked against its schema."""
+    listed = {
+        name: [math.nan if v is None else v for v in text[name]] for name in ("values", "interval") if name in text
+    }
+    return Measure(**{**text, **listed, "reruns": tuple(map(read_measure, text.get("reruns", ())))})

@@ -10,16 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import inside, write_json
 from dipddpm.measure.record import Run
-from dipddpm.measure.strict_json import strict_json
+from dipddpm.measure.strict_json import json_of
 from dipddpm.report.growth import SUITE as GROWTH
 
 if TYPE_CHECKING:
     from dipddpm.report.comparisons import Comparisons
 
 CHARTS = "charts"  # under which all that is drawn from records is listed
+
+
+class Drawn(Struct, forbid_unknown_fields=True):
+    """What ``drawn-from.json`` says of figures: what they were drawn from, and their files."""
+
+    key: str
+    files: list[str]
 
 
 class Figures:
@@ -86,12 +95,12 @@ class Figures:
         """What the manifest says. Names that lead out of the folder were not written by this class: they are left out,
         since files of earlier sessions are removed by these names."""
         try:
-            drawn = strict_json(self._manifest.read_text(encoding="utf-8"))
-            return {name: {"key": of["key"], "files": [*self._own(of["files"])]} for name, of in drawn.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            drawn = json_of(self._manifest.read_bytes(), dict[str, Drawn])
+        except (OSError, ValueError):
             return {}
+        return {name: {"key": of.key, "files": [*self._own(of.files)]} for name, of in drawn.items()}
 
-    def _own(self, files: Sequence[object]) -> Iterator[str]:
+    def _own(self, files: Sequence[str]) -> Iterator[str]:
         for file in files:
             with suppress(ValueError):
                 if (path := inside(self.folder, file)).suffix == ".png":

@@ -13,16 +13,27 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field, to_builtins
+
 from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import inside, write_json
 from dipddpm.measure.record import Run
-from dipddpm.measure.strict_json import strict_json
+from dipddpm.measure.strict_json import json_of
 from dipddpm.session.figures import Figures
 
 if TYPE_CHECKING:
     from dipddpm.report.comparisons import Comparisons
 
 MANIFEST = "made-from.json"
+
+
+class MadeFrom(Struct, forbid_unknown_fields=True):
+    """What a report says of itself, by the names that its file has."""
+
+    made_of: str = field(name="made of")
+    figures: list[str]
+    files: dict[str, str]
+    terminal: str
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,9 @@ def _hash(file: Path) -> str:
 def _manifest(folder: Path) -> dict:
     """What the report in ``folder`` says of itself; nothing where there is none."""
     try:
-        found = strict_json((folder / MANIFEST).read_text(encoding="utf-8"))
-        for name, _ in found["files"].items():
+        found = to_builtins(json_of((folder / MANIFEST).read_bytes(), MadeFrom))
+        for name in found["files"]:
             inside(folder, name)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found.get("terminal"), str) else {}
+    return found

@@ -5,12 +5,13 @@ A baseline is a JSON file that is reviewed like code. It has one section for CPU
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from dipddpm.measure.content import digest
+from dipddpm.measure.escape import visible
+from dipddpm.measure.file_schemas import check_section
 from dipddpm.measure.files import readable_json, write_text
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.record import Measure, MeasureError, Record, Run, read_measure
@@ -179,17 +180,18 @@ def load(file: Path, check: bool = True) -> dict[str, Section]:
         MeasureError: not a baseline, of another format, or with a tolerance that cannot hold.
     """
     try:
-        text = strict_json(file.read_text(encoding="utf-8"))
+        text = strict_json(file.read_bytes())
         found = text.pop("format")
         if found != FORMAT:
-            raise MeasureError(f"{file}: format {found}, this version reads {FORMAT}: promote a run again")
+            raise MeasureError(f"{file}: format {found!r:.20}, this version reads {FORMAT}: promote a run again")
         sections = {name: _section(section) for name, section in text.items()}
     except FileNotFoundError as error:
         raise NoBaseline(f"{file}: no such baseline: `dipddpm baseline promote RUN --reason ...`") from error
     except MeasureError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise MeasureError(f"{file}: not a baseline of dipddpm ({type(error).__name__}: {error})") from error
+        why = visible(f"{type(error).__name__}: {error}")
+        raise MeasureError(f"{file}: not a baseline of dipddpm ({why:.300})") from error
     for section in sections.values():
         if check:
             Tolerances.checked(section.tolerances, section.floor, file)
@@ -213,12 +215,11 @@ def section_for(run: Run, sections: Mapping[str, Section], file: Path) -> Sectio
 
 
 def _section(text: dict) -> Section:
+    check_section(text)
     entries = {}
     for key, values in text.pop("entries").items():
         of = values.pop("of")
-        measures = {name: _measure_of_json(key, name, m) for name, m in values.items()}
-        if isinstance(of["n"], bool) or not isinstance(of["n"], int) or of["n"] < 0:
-            raise ValueError(f"{key}: n {of['n']!r} is no number of images")
+        measures = {name: _measure_of_json(measure) for name, measure in values.items()}
         entries[key] = BaselineEntry(of["suite"], of["items"], of["n"], of["seeds"], measures)
     return Section(**text, entries=entries)
 
@@ -234,14 +235,6 @@ def _measure_as_json(measure: Measure) -> dict:
     return text | {name: values for name, values in more.items() if values}
 
 
-def _measure_of_json(key: str, name: str, text: dict) -> Measure:
-    """A measure of an entry; whatever is not finite or missing would hold against every run."""
-    higher = {"higher": True, "lower": False}[text.pop("better")]
-    try:
-        measure = read_measure(text | {"higher_is_better": higher})
-    except ValueError as error:
-        raise ValueError(f"{key}: {name}: {error}") from error
-    numbers = [*measure.values, *measure.interval, *measure.yardstick]
-    if not measure.values or not all(math.isfinite(value) for value in numbers):
-        raise ValueError(f"{key}: {name} has no value, or one that is not finite: promote a run again")
-    return measure
+def _measure_of_json(text: dict) -> Measure:
+    higher = text.pop("better") == "higher"
+    return read_measure(text | {"higher_is_better": higher})
