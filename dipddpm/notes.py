@@ -6,9 +6,11 @@ import os
 import sys
 from functools import cache
 
+from dipddpm.measure.escape import visible
+
 
 @cache
 def say_once(text: str) -> None:
     """Print a line on stderr, the first time in this process; of several processes of a training the first says it."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"dipddpm: {text}", file=sys.stderr)
+        print(f"dipddpm: {visible(text)}", file=sys.stderr)

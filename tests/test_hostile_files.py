@@ -221,7 +221,7 @@ def fuzzed(kind, folder, examples):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_read_or_refused(kind, tmp_path):
-    fuzzed(kind, tmp_path, 15 if kind in SLOW else 60)
+    fuzzed(kind, tmp_path, 6 if kind in SLOW else 40)
 
 
 @pytest.mark.long

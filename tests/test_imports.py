@@ -69,6 +69,7 @@ APART = {"measure": {"measure"}, "report": {"report", "measure"}}
 # The verbs write files as the measurement does; experiments and report meet in the session and nowhere else.
 MEASURED = [
     "documents",
+    "notes",
     "checkpoints",
     "train",
     "generate",

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 
 from dipddpm.cli.command_line import parser
 from dipddpm.errors import InputError
+from dipddpm.measure.escape import visible
 from dipddpm.measure.exit_codes import BAD_INPUT, CANNOT_WRITE, INTERNAL, PIPE_CLOSED, STOPPED
 from dipddpm.measure.files import CannotWrite
 from dipddpm.measure.instruments.allocator import keep_freed
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 def _say(text: str) -> None:
     """One line on stderr. Any one of several processes may fail, and none knows whether the others do: each says its
     own."""
-    rank = os.environ.get("RANK", "0")
+    rank, text = os.environ.get("RANK", "0"), visible(text)
     print(f"dipddpm: {text}" if rank == "0" else f"rank {rank}: dipddpm: {text}", file=sys.stderr)
 
 

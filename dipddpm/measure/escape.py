@@ -6,9 +6,10 @@ One function for each format. Each leaves a text as it is that means the same th
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 MARKDOWN = str.maketrans({c: f"&#{ord(c)};" for c in "&<>|`\\*[]"})
 FORMULA = ("=", "+", "-", "@")

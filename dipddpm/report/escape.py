@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from dipddpm.measure.record import Record, Run
+from dipddpm.measure.record import Run
+
+APART = ("failures",)
+"""What exceptions said is no name: the section that quotes it quotes it literally."""
 
 
 def with_names(run: Run, escape: Callable[[str], str]) -> Run:
-    """The run with every text in it escaped, keys included; the run itself where that changes nothing.
+    """The run with every name in it escaped, in keys and values; the run itself where that changes nothing.
 
     What is made of the run afterwards, tables, sentences and headings, needs no escaping of its own.
     """
-    changed = _escaped(run, escape)
-    return run if changed == _content(run) else replace(run, **changed)
-
-
-def _content(run: Run) -> dict[str, Any]:
-    return {column.name: getattr(run, column.name) for column in fields(run)}
-
-
-def _escaped(whole: Run | Record, escape: Callable[[str], str]) -> dict[str, Any]:
-    return {column.name: _of(getattr(whole, column.name), escape) for column in fields(whole)}
+    before = {column.name: getattr(run, column.name) for column in fields(run) if column.name not in APART}
+    after = {name: _of(value, escape) for name, value in before.items()}
+    return run if after == before else replace(run, **after)
 
 
 def _of(value: Any, escape: Callable[[str], str]) -> Any:
@@ -31,10 +27,9 @@ def _of(value: Any, escape: Callable[[str], str]) -> Any:
         return escape(value)
     if isinstance(value, Mapping):
         return {_of(key, escape): _of(part, escape) for key, part in value.items()}
-    if isinstance(value, list | tuple) and any(
-        isinstance(part, str | Mapping | list | tuple | Record) for part in value
-    ):
-        return type(value)(_of(part, escape) for part in value)
-    if isinstance(value, Record):
-        return replace(value, **_escaped(value, escape))
-    return replace(value, unit=escape(value.unit)) if hasattr(value, "unit") else value
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(part, int | float) for part in value)
+        return value if numbers else type(value)(_of(part, escape) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{column.name: _of(getattr(value, column.name), escape) for column in fields(value)})
+    return value

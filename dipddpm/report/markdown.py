@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from dipddpm.measure.escape import csv_of, for_markdown, visible
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Run
 from dipddpm.report import pace_table, populations, training_tables
 from dipddpm.report.comparisons import Comparisons
+from dipddpm.report.escape import with_names
+from dipddpm.report.leaderboard import frame
 from dipddpm.report.metric_names import metric_name
 from dipddpm.report.sentence import sentence
 from dipddpm.report.tables import duration_table, leaderboard_table, levels_table, stage_table
@@ -38,7 +41,7 @@ def write(
     markdown_file, csv_file = folder / "leaderboard.md", folder / "leaderboard.csv"
     links = [figure.relative_to(folder) for figure in figures]
     write_text(markdown_file, markdown(run, table, links, comparisons))
-    write_text(csv_file, table.to_csv(index=False))
+    write_text(csv_file, csv_of(table))
     beside = (*pace_table.write(run, folder), *populations.write(run, folder), *training_tables.write(run, folder))
     return markdown_file, csv_file, *beside
 
@@ -47,8 +50,8 @@ def markdown(
     run: Run, table: pd.DataFrame, figures: Sequence[Path] = (), comparisons: Comparisons | None = None
 ) -> str:  # fmt: skip
     """The report as Markdown. Arguments as in :func:`write`, the paths of figures as they are to be linked."""
-    comparisons = comparisons or Comparisons(run)
-    parts = [f"# {run.title}", _preamble(run), *failures(run)]
+    said, (run, table, comparisons) = failures(run), _named(run, table, comparisons, for_markdown)
+    parts = [f"# {run.title}", _preamble(run), *said]
     generated, trained = populations.sections(run), training_tables.sections(run, figures)
     stages = [r for r in run.records if r.role == "stage"]
     if table.empty and not generated and not trained and not stages:
@@ -61,6 +64,17 @@ def markdown(
         parts += [f"## {suite}", stage_table([r for r in stages if r.suite == suite], paces=comparisons.paces)]
         parts += _links(figure for figure in figures if figure.stem == suite)
     return "\n\n".join([*parts, *pace_table.sections(run)]) + "\n"
+
+
+def _named(
+    run: Run, table: pd.DataFrame, comparisons: Comparisons | None, escape: Callable[[str], str]
+) -> tuple[Run, pd.DataFrame, Comparisons]:
+    """All three with names that are harmless where they are shown; what was computed stays where no name is changed."""
+    named = with_names(run, escape)
+    if named is run:
+        return run, table, comparisons or Comparisons(run)
+    comparisons = Comparisons(named)
+    return named, frame(named, comparisons), comparisons
 
 
 def failures(run: Run) -> list[str]:
@@ -87,6 +101,7 @@ def _literal(text: str) -> str:
 
 def terminal(run: Run, table: pd.DataFrame, comparisons: Comparisons | None = None) -> str:
     """The report for a terminal: the columns that fit, and the verdicts. Arguments as in :func:`write`."""
+    run, table, comparisons = _named(run, table, comparisons, visible)
     generated, trained = populations.brief(run), training_tables.brief(run)
     if table.empty and not generated and not trained:
         stages = [r for r in run.records if r.role == "stage"]

@@ -8,6 +8,7 @@ from statistics import median
 
 import pandas as pd
 
+from dipddpm.measure.escape import csv_of
 from dipddpm.measure.files import write_text
 from dipddpm.measure.measured_paces import STEADY, Pace
 from dipddpm.measure.record import Run
@@ -40,7 +41,7 @@ def write(run: Run, folder: Path) -> tuple[Path, ...]:
     if (table := frame(run)).empty:
         return ()
     file = folder / "paces.csv"
-    write_text(file, table.to_csv(index=False))
+    write_text(file, csv_of(table))
     return (file,)
 
 

@@ -13,6 +13,7 @@ from statistics import fmean
 
 import pandas as pd
 
+from dipddpm.measure.escape import csv_of
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Measure, Record, Run
 from dipddpm.measure.statistics import repeats_interval
@@ -47,7 +48,7 @@ def write(run: Run, folder: Path) -> tuple[Path, ...]:
     if not of(run.records):
         return ()
     file = folder / "populations.csv"
-    write_text(file, frame(run).to_csv(index=False))
+    write_text(file, csv_of(frame(run)))
     return (file,)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dipddpm.measure.escape import csv_of
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Run
 from dipddpm.measure.statistics import repeats_interval
@@ -22,7 +23,7 @@ def write(run: Run, folder: Path) -> tuple[Path, ...]:
         return ()
     made = {"training.csv": points(run), "training-levels.csv": levels(run)}
     for name, table in made.items():
-        write_text(folder / name, table.to_csv(index=False))
+        write_text(folder / name, csv_of(table))
     return tuple(folder / name for name in made)
 
 

@@ -17,6 +17,7 @@ from dipddpm.experiments.arms import Arm
 from dipddpm.experiments.profiles import PROFILES, all_axes
 from dipddpm.experiments.restoration import Cell
 from dipddpm.extractors import DEFAULT
+from dipddpm.measure.escape import visible
 from dipddpm.paths import given_path
 from dipddpm.session.experiments import CellPoint, Experiments
 from dipddpm.session.opening import describe_run, open_experiments
@@ -84,7 +85,7 @@ def _experiments(config: pytest.Config) -> list[Experiments]:
             config.stash[EXPERIMENTS] = opened = open_experiments(config.option)
             config.stash[RUN] = describe_run(config.option, opened)
         except InputError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(visible(str(error))) from error
     return config.stash[EXPERIMENTS]
 
 

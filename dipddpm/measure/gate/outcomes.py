@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dipddpm.measure.escape import for_markdown, visible
 from dipddpm.measure.exit_codes import FAILED, HOLDS, NO_BASELINE, NOTHING, REGRESSION, UNDECIDED
 
 Outcome = Literal[
@@ -89,7 +90,8 @@ class Comparison:
                 rows.append({"": outcome, "entry": f"... {len(by_reason) - ROWS} more", "measure": "", "what": ""})
         import pandas as pd
 
-        return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, tablefmt=form) if rows else ""
+        table = pd.DataFrame(rows).map(visible if form == "simple" else for_markdown)
+        return table.to_markdown(index=False, disable_numparse=True, tablefmt=form) if rows else ""
 
     def markdown(self, baseline: str) -> str:
         """Summary and table as Markdown, for the summary of a CI job."""
