@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python -m
 
-.PHONY: bench smoke gate gpu test test-all numerics docs clean
+.PHONY: bench smoke gate gpu test test-all numerics mutation audit docs clean
 
 bench: $(VENV)/installed  ## the benchmark, profile quick: tables in reports/latest/
 	$(RUN) pytest bench -v --profile quick
@@ -29,6 +29,15 @@ test-all: $(VENV)/installed-dev  ## all tests, those that take minutes too: the 
 
 numerics: $(VENV)/installed-dev  ## the tests that compare numbers, with the instructions of a CPU without AVX-512
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(RUN) pytest tests -m "numerics and not long"
+
+mutation: $(VENV)/installed-dev  ## how many changes of the code that decides no test notices: docs/mutation.md
+	$(RUN) pip install --quiet 'mutmut>=3.8'
+	$(RUN) mutmut run --max-children 2
+	$(RUN) mutmut results
+
+audit: $(VENV)/installed-dev  ## known vulnerabilities of what is installed
+	$(RUN) pip install --quiet pip-audit
+	$(RUN) pip_audit --skip-editable
 
 docs: $(VENV)/installed  ## the documentation as a site, in build/site: strict, without a network once its tools are there
 	$(RUN) pip install --quiet --editable '.[docs]'

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from io import TextIOWrapper
 
+from dipddpm.cli.checks import check_used
 from dipddpm.cli.command_line import parser
 from dipddpm.errors import InputError
 from dipddpm.measure.escape import visible
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed()
     exit_codes: Mapping[type[Exception], int] = {}
     try:
+        check_used(args, parser(), argv)
         verb = import_module(args.module)
         exit_codes = getattr(verb, "EXIT_CODES", {})
         if "device" in args:

@@ -15,7 +15,7 @@ import shtab
 from dipddpm import __version__
 from dipddpm.cli.examples import add_examples
 from dipddpm.cli.first_verbs import add_bench, add_data, add_fit, add_new, add_restore
-from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, share, size
+from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, seed, share, size
 from dipddpm.measure.exit_codes import table
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
@@ -83,7 +83,7 @@ def _train(verbs: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--cache", type=path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
     )
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=seed, default=0)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.train")
 
@@ -95,7 +95,7 @@ def _train_extractor(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--epochs", type=count, default=10, help="passes over the images (default %(default)s)")
     p.add_argument("--batch", type=count, default=128, help="images per update (default %(default)s)")
     p.add_argument("--lr", type=rate, default=4e-3, help="peak learning rate (default %(default)s)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=seed, default=0)
     p.set_defaults(module="dipddpm.cli.train_extractor")
 
 
@@ -120,7 +120,7 @@ def _train_warm_start(verbs: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--held-out", type=count, default=256, help="validation images for the calibration (default %(default)s)"
     )
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=seed, default=0)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.train_warm_start")
 
@@ -132,7 +132,7 @@ def _train_educated(verbs: argparse._SubParsersAction) -> None:
     _add_supervised(p, steps=4000, lr=1e-2)
     p.add_argument("--width", type=count, default=32, help="of the network 'skip' (default %(default)s)")
     p.add_argument("--held-out", type=count, default=256, help="validation images for the PSNR (default %(default)s)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=seed, default=0)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.train_educated")
 
@@ -159,7 +159,7 @@ def _generate(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--cache", type=path, default=Path(".dipddpm/cache"), help="where DIP fits are kept")
     p.add_argument("--batch", type=count, default=64, help="images sampled together (default %(default)s)")
     p.add_argument("--worker", type=share, default=(0, 1), metavar="I/N", help="process I of N that share the folder")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=seed, default=0)
     add_precision(p)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.generate")

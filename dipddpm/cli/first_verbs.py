@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dipddpm.cli.options import add_device, count, integers, names, path
+from dipddpm.cli.options import add_device, count, integers, names, path, seed
 
 ARCHITECTURE = "skip:32"
 SIZE = 128
@@ -36,7 +36,7 @@ def _add_picture(p: argparse.ArgumentParser, out: str) -> None:
     )
     p.add_argument("--fitting", default="plain", help="way of fitting the DIP (default %(default)s)")
     p.add_argument("--out", type=path, metavar="DIR", help=f"folder for what is written (default {out})")
-    p.add_argument("--seed", type=int, default=0, help="of every random draw (default %(default)s)")
+    p.add_argument("--seed", type=seed, default=0, help="of every random draw (default %(default)s)")
     p.add_argument("--json", action="store_true", help="print the table as JSON")
     add_device(p)
 

@@ -14,6 +14,8 @@ from dipddpm.errors import InputError
 from dipddpm.measure.files import CannotWrite, check_writable
 from dipddpm.paths import given_path, shown
 
+LARGEST_SEED = 2**62  # repeats add to it, and torch takes 63 bits
+MOST = 10**9
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
@@ -51,9 +53,9 @@ def path(text: str) -> Path:
 
 
 def count(text: str) -> int:
-    """A whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"write a whole number from 1, not {text!r}")
+    """A whole number from 1; the largest is far beyond what any verb can do."""
+    if not text.isdecimal() or len(text) > len(str(MOST)) or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"write a whole number from 1, not {text!r:.40}")
     return int(text)
 
 
@@ -73,14 +75,25 @@ def decay(text: str) -> float:
     return value
 
 
+def seed(text: str) -> int:
+    """A whole number that generators of random numbers take."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = LARGEST_SEED + 1
+    if not 0 <= value <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"write a whole number from 0 to {LARGEST_SEED}, not {text!r:.40}")
+    return value
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def integers(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
-    return tuple(int(part) for part in text.split(",") if part)
+    """Whole numbers from 1 with commas between them."""
+    return tuple(count(part) for part in text.split(","))
 
 
 def share(text: str) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class Axis:
         meaning: for the help.
         adds_cells: its values add cells and leave those alone that are there. Every other field decides all results, so
             that runs which differ in it do not compare.
-        least: the smallest whole number allowed.
+        least, most: the smallest and the largest whole number allowed.
         ascending: the values are sorted, and 0 is left out, which is there in any case.
         clears: fields that are emptied where this one is given.
         kind: of a value, where the field is empty by default.
@@ -32,6 +32,7 @@ class Axis:
     meaning: str = ""
     adds_cells: bool = False
     least: int = 1
+    most: int = 10**6
     ascending: bool = False
     clears: tuple[str, ...] = ()
     kind: type = int
@@ -73,13 +74,19 @@ def overridden(part: Part, given: Mapping[str, str]) -> Part:
 def _read(old: Any, declared: Axis, text: str) -> object:
     """The value that takes the place of ``old``, from the text that the user wrote."""
     kind: Any = type(old) if not isinstance(old, tuple) else type(old[0]) if old else declared.kind
-    given = f"--axis {f'{declared.option}={text}'!r}"
+    given = f"--axis {f'{declared.option}={text}'!r:.80}"
     try:
         values = [kind(value) for value in text.split(",")]
     except ValueError as error:
         raise InputError(f"{given}: every value must be {kind.__name__}") from error
     if kind is int and min(values) < declared.least:
         raise InputError(f"{given}: every value must be at least {declared.least}")
+    if kind is int and max(values) > declared.most:
+        raise InputError(f"{given}: every value must be at most {declared.most}")
+    if not isinstance(old, tuple) and len(values) > 1:
+        raise InputError(f"{given}: it takes one value, and not {len(values)}")
+    if kind is str and not all(values):
+        raise InputError(f"{given}: a name is missing")
     if kind is float and not all(0 < value < math.inf for value in values):
         raise InputError(f"{given}: every value must be a number above 0")
     if declared.ascending and not (values := sorted(set(values) - {0})):

@@ -45,7 +45,7 @@ class Profile:
     generation: GenerationAxes = field(default_factory=GenerationAxes)
     training: TrainingAxes = field(default_factory=TrainingAxes)
     cost: CostAxes = field(default_factory=CostAxes)
-    seeds: int = axis("seeds", "repeats of everything", 1, adds_cells=True)
+    seeds: int = axis("seeds", "repeats of everything", 1, adds_cells=True, most=100)
     elsewhere: str = ""
 
     def override(self, given: Sequence[str]) -> Profile:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dipddpm.measure.files import STALE, tidy
+from dipddpm.measure.strict_json import strict_json
 
 # <function>/<key>.json, the key as measure.content.digest makes it, and the arrays beside it.
 _FUNCTION, _KEY = re.compile(r"[^\W\d]\w*"), re.compile(r"[0-9a-f]{20}")
@@ -57,7 +58,7 @@ def read_checked(base: Path) -> tuple[dict[str, Any], bytes]:
         ValueError, LookupError, TypeError, AttributeError: it is not what was written.
     """
     file, arrays_file = base.with_suffix(".json"), base.with_suffix(".safetensors")
-    stored = json.loads(file.read_bytes())
+    stored = strict_json(file.read_bytes())
     content = stored["content"]
     if stored["checksum"] != checksum(content):
         raise ValueError(f"{file}: another checksum")

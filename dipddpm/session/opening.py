@@ -11,6 +11,7 @@ from dipddpm.denoisers import open_denoiser
 from dipddpm.device import default_precision, open_device
 from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
+from dipddpm.experiments.arms import RestorationAxes
 from dipddpm.experiments.profiles import Profile, profile
 from dipddpm.extractors import DEFAULT, NamedExtractor
 from dipddpm.fitting import fitting_method
@@ -27,6 +28,7 @@ from dipddpm.stopping import stopping_rule_class
 from dipddpm.tasks import task
 
 THRESHOLDS = {"psnr": [20.0, 22.0, 25.0], "ssim": [0.7, 0.8, 0.9]}
+LARGEST_SEED = 2**62  # repeats add to it, and torch takes 63 bits
 MARGIN = 0.5  # dB below what the comparator reaches: the relative level of steps to a threshold
 
 
@@ -36,6 +38,7 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
     Raises:
         InputError: an option that names nothing; said before anything runs, and not as the failure of some cell.
     """
+    check_given(option)
     keep_freed()
     if not gc.get_freeze_count():
         # What was imported stays for good: the collector need not walk through it again and again. Once in a process:
@@ -47,6 +50,7 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
     dataset = open_dataset(option.dataset, option.data_root, denoiser.size)
     extractor = NamedExtractor(option.extractor, device)
     store = Store(option.cache, device)
+    _check_budgets(chosen.restoration, denoiser.schedule.T)
     opened = [
         Experiments(
             chosen, dataset, denoiser, store.measured, seed=option.seed + repeat, tuning_seed=option.seed,
@@ -62,6 +66,29 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
     if option.extractor != DEFAULT:  # the shipped one is known to open, which takes seconds
         _ = extractor.opened
     return opened
+
+
+def check_given(option: argparse.Namespace) -> None:
+    """Raise InputError where an option of a session has a value that nothing can be done with, or has no use."""
+    if not 0 <= option.seed <= LARGEST_SEED:
+        raise InputError(f"--seed {option.seed}: choose a whole number from 0 to {LARGEST_SEED}")
+    if option.data_root and option.dataset.partition(":")[0] in ("folder", "photo-patches"):
+        raise InputError("--data-root would not be used: it needs a data set that is downloaded, such as cifar10")
+    if getattr(option, "dedicated", False) and not getattr(option, "baseline", None):
+        raise InputError("--dedicated would not be used: it needs a baseline to compare with, --baseline")
+
+
+def _check_budgets(axes: RestorationAxes, T: int) -> None:
+    """Raise InputError for evaluations that no solver has a use for: they would be no cell of any arm."""
+    travels = [travel for _, _, travel in (*axes.solvers, *axes.noise_solvers)]
+    most = T * max(travels) * max(axes.samples)
+    asked = {"nfe": axes.budgets, "noise.nfe": axes.noise_budgets, "offer": axes.offers, "grid.nfe": axes.grid_budgets}
+    for name, budgets in asked.items():
+        if budgets and max(budgets) > most:
+            raise InputError(
+                f"--axis {name}={max(budgets)}: the denoiser has {T} steps, and no solver of the profile a use for "
+                f"more than {most} evaluations"
+            )
 
 
 def _check_names(chosen: Profile) -> None:
