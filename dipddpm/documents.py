@@ -122,10 +122,16 @@ def _read(read: Callable[[], Kind], what: str) -> Kind:
 def check_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
     """Raise InputError unless ``weights`` are those that ``model`` has: every name, in its shape, all finite."""
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    other = f"{what}: not the network that it says it is"
     if odd := sorted(set(wanted) ^ set(weights)):
-        raise InputError(f"{what}: {'lacks' if odd[0] in wanted else 'has no place for'} the tensor {odd[0]:.80}")
+        raise InputError(f"{other}: it {'lacks' if odd[0] in wanted else 'has no place for'} the tensor {odd[0]!r:.80}")
     for name, shape in wanted.items():
-        if tuple(weights[name].shape) != shape:
-            raise InputError(f"{what}: its tensor {name} is {tuple(weights[name].shape)}, the network takes {shape}")
-        if weights[name].is_floating_point() and not bool(weights[name].isfinite().all()):
-            raise InputError(f"{what}: its tensor {name} holds NaN or infinity; the file is damaged")
+        weight = weights[name]
+        if tuple(weight.shape) != shape:
+            raise InputError(f"{other}: its tensor {name} is {tuple(weight.shape)}, and should be {shape}")
+        if weight.is_floating_point() and not bool(weight.isfinite().all()):
+            count = int((~weight.isfinite()).sum())
+            raise InputError(
+                f"{what}: {count} of {weight.numel()} values of its tensor {name} are NaN or infinite; the training "
+                f"diverged or the file is damaged, take an earlier one"
+            )

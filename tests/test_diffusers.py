@@ -208,7 +208,7 @@ def test_faulty_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="a Other with UNet2DConditionModel: only pipelines with a UNet2DModel"):
         open_denoiser(f"diffusers:{tmp_path}")
     index.write_text("not JSON")
-    with pytest.raises(InputError, match=r"model_index\.json is not JSON"):
+    with pytest.raises(InputError, match=r"model_index\.json is damaged"):
         open_denoiser(f"diffusers:{tmp_path}")
     with pytest.raises(InputError, match="needs a location: write diffusers:FOLDER"):
         open_denoiser("diffusers")

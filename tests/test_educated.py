@@ -132,7 +132,7 @@ def test_a_checkpoint_that_is_missing_or_damaged_is_one_clear_error(tmp_path, va
     save_file({"stem": torch.zeros(1)}, path)
     record["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"mine\.safetensors: not the network of its record"):
+    with pytest.raises(InputError, match=r"mine\.safetensors: not the network that it says it is"):
         fit(observation, way=Educated(checkpoint=str(path)))
 
 

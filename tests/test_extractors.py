@@ -155,10 +155,10 @@ def folder_images():
 
 def test_weights_that_are_not_on_record_are_refused(tmp_path):
     path = tmp_path / "mine.safetensors"
-    with pytest.raises(InputError, match=r"mine\.safetensors: no such file"):
+    with pytest.raises(InputError, match=r"mine\.safetensors: No such file"):
         open_extractor(f"embedded64:{path}")
     shutil.copy(SHIPPED, path)
-    with pytest.raises(InputError, match=r"mine\.json: no such file"):
+    with pytest.raises(InputError, match=r"mine\.json: No such file"):
         open_extractor(f"embedded64:{path}")
     shutil.copy(SHIPPED.with_suffix(".json"), path.with_suffix(".json"))
     data = bytearray(path.read_bytes())
@@ -167,10 +167,10 @@ def test_weights_that_are_not_on_record_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"mine\.safetensors: sha256 is .* its record says"):
         open_extractor(f"embedded64:{path}")
     path.with_suffix(".json").write_text("{}")
-    with pytest.raises(InputError, match=r"mine\.json: not a record with a sha256"):
+    with pytest.raises(InputError, match=r"mine\.json: not a record of `dipddpm train-extractor`"):
         open_extractor(f"embedded64:{path}")
     write_checkpoint(path, checkpoint({"layers": torch.zeros(1)}), {})
-    with pytest.raises(InputError, match="not an embedded64 network"):
+    with pytest.raises(InputError, match="not the network that it says it is"):
         open_extractor(f"embedded64:{path}")
 
 

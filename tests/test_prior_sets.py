@@ -106,7 +106,7 @@ def test_a_store_is_refused_for_other_images_and_other_priors(tmp_path):
     with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
         PriorSet.load(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(InputError, match=r"text\.safetensors: not written by"):
+    with pytest.raises(InputError, match=r"text\.safetensors: not a safetensors file"):
         PriorSet.load(tmp_path / "text.safetensors")
 
     def start(**priors):
