@@ -110,7 +110,9 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None):
+    files = (Path(argument.partition("::")[0]) for argument in config.args)
+    suites = any(file.name.startswith("bench") for file in files)  # the folder bench, or files of it
+    if suites and config.getoption("numprocesses", None):
         raise pytest.UsageError("-n: a benchmark's processes would slow each other down; leave it out")
     results = config.getoption("results")
     # reports/latest is of whole runs: a table of one task would take the place of that of all
