@@ -1,6 +1,7 @@
 # Two commands from a fresh machine: `make bench` answers the question, `make test` checks the code. Each sets itself up.
 PYTHON ?= python3
 VENV   := .venv
+JOBS   ?= 2
 RUN    := $(VENV)/bin/python -m
 
 .PHONY: bench smoke gate gpu test test-all numerics mutation audit docs clean
@@ -18,11 +19,11 @@ gpu:  ## OUT=dir [WHEELS=dir] [PART=1|2]: what needs a GPU, with the python3 tha
 	$(if $(OUT),,$(error no folder for logs and results: make gpu OUT=DIR))
 	$(PYTHON) .ci/gpu --out "$(OUT)" $(if $(WHEELS),--wheels "$(WHEELS)") --part $(or $(PART),1)
 
-test: $(VENV)/installed-dev  ## linter, types and tests
+test: $(VENV)/installed-dev  ## linter, types and tests, these in JOBS processes of one thread
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
-	$(RUN) pytest tests -m "not long" --durations=10
+	OMP_NUM_THREADS=1 $(RUN) pytest tests -m "not long" -n $(JOBS) --dist loadfile --durations=10
 
 test-all: $(VENV)/installed-dev  ## all tests, those that take minutes too: the nightly workflow runs it
 	$(RUN) pytest tests --durations=20

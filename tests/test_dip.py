@@ -59,7 +59,7 @@ def test_any_size_from_4_is_supported(name, size):
 def test_an_odd_size_is_fitted(name):
     observation = task("inpaint").observe(torch.rand(2, 3, 33, 33) * 2 - 1, ImageRng([1, 2]))
     fit = fit_dip(architecture_class(name), observation, ImageRng([3, 4]), iterations=[2], size=33, width=4)
-    assert fit.last.shape == (2, 3, 33, 33) and bool(fit.last.isfinite().all())
+    assert fit.mu(2).shape == (2, 3, 33, 33) and bool(fit.mu(2).isfinite().all())
 
 
 @every_architecture
