@@ -11,6 +11,7 @@ from dipddpm.data import Dataset
 from dipddpm.denoisers import Denoiser
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import Arm, RestorationAxes
+from dipddpm.experiments.earlier_claims import EarlierClaims
 from dipddpm.experiments.fits import Fits
 from dipddpm.experiments.fitting_quality import FittingExperiment
 from dipddpm.experiments.generation import Generation
@@ -70,6 +71,11 @@ class Experiments:
     def fitting(self) -> FittingExperiment:
         """What each recipe of a DIP reaches alone, and how soon."""
         return FittingExperiment(self.restoration)
+
+    @cached_property
+    def earlier_claims(self) -> EarlierClaims:
+        """Protocols of published comparisons, each beside the same one without its flaw."""
+        return EarlierClaims(self.restoration)
 
     @cached_property
     def restored_populations(self) -> RestoredPopulations:
