@@ -214,19 +214,10 @@ def test_a_file_beside_its_folder_is_the_whole(session):
     assert {Run.load(file).selected for file in Path("out").glob("run-*.json")} == {""}
 
 
-<<<<<<< HEAD
-def test_several_processes_are_refused(session, pytester):
-    pytester.makeconftest(
-        CONFTEST.format(tests=str(ROOT / "tests")).replace("--setting", "--numprocesses").replace("'planted'", "'2'")
-    )
-    result = session("-p", "no:xdist", "--numprocesses", "2", no_reraise_ctrlc=True)
-    assert result.ret == 2
-=======
 def test_several_processes_are_refused(session):
     pytest.importorskip("xdist")
-    result = session("-n", "2")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
->>>>>>> 7c46aca (make test runs in two processes of one thread: two thirds of the time on two cores)
+    result = session("-n", "2", no_reraise_ctrlc=True)
+    assert result.ret == 2
     result.stderr.fnmatch_lines(["*-n: a benchmark's processes would slow each other down*"])
 
 
