@@ -359,7 +359,12 @@ def test_a_ray_cluster_works_and_raises(tmp_path, monkeypatch):
     store = Store(tmp_path)
     numbers = {name: value for name, value in decides_numbers().items() if name != "threads"}
     calls = [store.call(doubled, {"x": LARGE}), store.call(refused, {"reason": "planted"})]
-    engine = RayEngine("", 1, 1, 0.0, numbers)
+    try:
+        engine = RayEngine("", 1, 1, 0.0, numbers)
+    except InputError as error:
+        if "timed out during startup" in str(error):
+            pytest.skip("this machine is too busy: Ray gives its own processes 30 seconds to start")
+        raise
     try:
         assert engine.workers == 1
         for call in calls:
