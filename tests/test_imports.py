@@ -62,7 +62,8 @@ LAYERS = [
     VERBS,
     ["experiments"],
     ["session"],
-    ["sweep", "cli", "__main__"],
+    ["sweep"],
+    ["cli", "__main__"],
 ]
 # Measurement and report know nothing of diffusion models: what they may import is all that is listed here.
 APART = {"measure": {"measure"}, "report": {"report", "measure"}}

@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import dipddpm.device
 import dipddpm.dip
@@ -31,9 +32,11 @@ from dipddpm.injection import injection
 from dipddpm.measure import content
 from dipddpm.measure.content import describe_call, digest, modules_of_call
 from dipddpm.measure.instruments.timer import synchronised
+from dipddpm.measure.store import Call
 from dipddpm.population import population_metrics
 from dipddpm.restore import Setting
 from dipddpm.session.experiments import Experiments
+from dipddpm.sweep.stand_ins import stand_in
 
 pytestmark = pytest.mark.long
 
@@ -275,3 +278,34 @@ def test_the_code_of_a_plug_in_counts_as_our_own(plugin, edited):
                     assert key(function, arguments) != before
     # What runs on a prior image knows its bytes, and needs to know nothing of how it came to be.
     assert {"fit_observations", "sample_population", "make_prior"} <= seen
+
+
+class Compared(Watched):
+    """Computes every call, and looks whether a stand-in for its result has the same form."""
+
+    def __call__(self, function, arguments, *, aside=None, run=None):
+        found = super().__call__(function, arguments, aside=aside, run=run)
+        made = stand_in(Call(function, arguments, {}, {"function": function.__name__, "n": len(self.calls)}))
+        assert made is not None, f"{function.__name__} has no stand-in: give it one in dipddpm/sweep/stand_ins.py"
+        assert_alike(made, found.value, function.__name__)
+        return found
+
+
+def assert_alike(made, real, where):
+    """A stand-in may leave a dictionary empty; what it has is of the form of the real result."""
+    if isinstance(real, torch.Tensor):
+        assert isinstance(made, torch.Tensor) and (made.shape, made.dtype) == (real.shape, real.dtype), where
+    elif isinstance(real, dict):
+        assert not made or set(made) == set(real), where
+        for name in made:
+            assert_alike(made[name], real[name], f"{where}.{name}")
+    elif isinstance(real, list | tuple):
+        assert len(made) == len(real), where
+        for one, other in zip(made, real, strict=True):
+            assert_alike(one, other, where)
+    else:
+        assert isinstance(made, int | float) == isinstance(real, int | float), where
+
+
+def test_stand_ins_of_a_plan_have_the_form_of_results():
+    small_session(Compared())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import dipddpm
@@ -30,15 +31,17 @@ def run(args: argparse.Namespace) -> int:
     while named < len(options) and not options[named].startswith("-"):
         named += 1
     files = [str(_suite(name)) for name in options[:named]] or [str(suites_folder())]
-    plugins, session = [*PLUGINS, *_local_variants(Path(files[0]))], _Session()
-    code = pytest.main(
-        [
-            *files, "-c", str(CONFIGURATION), "--rootdir", str(Path.cwd()),
-            *(word for plugin in plugins for word in ("-p", plugin)), *options[named:],
-        ],
-        plugins=[session],
-    )  # fmt: skip
+    session = _Session()
+    code = pytest.main([*session_arguments(files), *options[named:]], plugins=[session])
     return int(code) if session.began else BAD_INPUT  # options that pytest does not know: its own code says undecided
+
+
+def session_arguments(files: Sequence[str] = ()) -> list[str]:
+    """What pytest is told to run suites from any folder; all of them by default."""
+    files = files or [str(suites_folder())]
+    plugins = [*PLUGINS, *_local_variants(Path(files[0]))]
+    loaded = [word for plugin in plugins for word in ("-p", plugin)]
+    return [*files, "-c", str(CONFIGURATION), "--rootdir", str(Path.cwd()), *loaded]
 
 
 class _Session:

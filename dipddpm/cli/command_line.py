@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     for add in (
         add_bench, add_fit, add_restore, add_new, add_data,
         _train, _train_extractor, _train_warm_start, _train_educated, _generate, _score, _report, _publish, _compare,
-        _baseline, _calibrate, _profile, _doctor, _cache,
+        _baseline, _calibrate, _sweep, _profile, _doctor, _cache,
     ):  # fmt: skip
         add(verbs)
     add_examples(verbs)
@@ -238,6 +238,39 @@ def _calibrate(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--hogs", type=int, default=2, help="busy processes beside the runs of hog (default %(default)s)")
     add_device(p)
     p.set_defaults(module="dipddpm.cli.calibrate")
+
+
+def _sweep(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "sweep", help="compute what `pytest bench` with the same options reports, on many workers; run again to go on",
+        epilog="Afterwards `pytest bench` with the same options finds everything and reports. docs/sweep.md says more.",
+    )  # fmt: skip
+    p.add_argument("--profile", default="quick", help="how much to run (default %(default)s)")
+    p.add_argument(
+        "--axis", action="append", default=[], metavar="NAME=VALUE,VALUE", help="replace an axis of the profile"
+    )
+    p.add_argument("--dataset", default="photo-patches", help="photo-patches, cifar10 or folder:PATH")
+    p.add_argument("--data-root", type=path, help=DATA_ROOT)
+    p.add_argument("--denoiser", default="unet", help=DENOISER)
+    p.add_argument("--extractor", default="embedded64", help="embedded64, efficientnet-lite0, inception-v3[:WEIGHTS]")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--cache", type=path, default=Path(".dipddpm/cache"), help="the store (default %(default)s)")
+    p.add_argument("-k", dest="keyword", default="", metavar="EXPRESSION", help="only those points, as pytest takes it")
+    p.add_argument("--engine", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster")
+    p.add_argument("--address", default="", help="of a Ray cluster: auto, or HOST:PORT (default: a new one here)")
+    p.add_argument("--workers", type=count, help="processes of this machine (default: one for each core)")
+    p.add_argument("--threads", type=count, default=1, help="of each worker (default %(default)s)")
+    p.add_argument("--gpus-per-task", type=float, default=0.0, metavar="X", help="of Ray: 1, or 0.25 for four at once")
+    p.add_argument(
+        "--worker", type=share, default=(0, 1), metavar="I/N", help="only part I of N of the points, for array jobs"
+    )
+    p.add_argument(
+        "--merge", type=path, action="append", default=[], metavar="DIR", help="take over the results of a store first"
+    )
+    p.add_argument("--dry-run", action="store_true", help="say what there is to do and what it takes, and do nothing")
+    add_precision(p)
+    add_device(p)
+    p.set_defaults(module="dipddpm.cli.sweep")
 
 
 # ---- Speed --------------------------------------------------------------------------------------------------------

@@ -27,6 +27,10 @@ EXAMPLES = {
     "compare": ("dipddpm compare RUN.json baselines/smoke.json",),
     "baseline": ("dipddpm baseline promote RUN.json --reason 'why it is right'",),
     "calibrate": ("dipddpm calibrate baselines/smoke.json",),
+    "sweep": (
+        "dipddpm sweep --profile standard --dry-run",
+        "dipddpm sweep --profile full --engine ray --address auto",
+    ),
     "profile": ("dipddpm profile dip-fit --batch 64",),
     "doctor": ("dipddpm doctor",),
     "cache": ("dipddpm cache size", "dipddpm cache verify", "dipddpm cache prune --keep 20GB"),

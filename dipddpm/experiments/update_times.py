@@ -16,12 +16,14 @@ from torch import Tensor
 
 from dipddpm.experiments.training_runs import TrainingRuns
 from dipddpm.injection import Injection
+from dipddpm.measure.instruments.alone import alone
 from dipddpm.measure.instruments.interleaved_timing import in_turns, timed
 from dipddpm.measure.measured_paces import ROUNDS
 from dipddpm.schedule import Schedule
 from dipddpm.training import Training, TrainingSettings, initial_network
 
 
+@alone
 def time_updates(
     injections: Mapping[str, Injection],
     mus: Mapping[str, Tensor | None],

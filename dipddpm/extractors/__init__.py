@@ -63,6 +63,14 @@ class NamedExtractor:
         self.kept_features = cache(self.features)
         self.opens = modules(__name__, __path__)
 
+    def __getstate__(self) -> dict[str, object]:
+        """What another process needs of it: what is remembered for tensors of this one stays here."""
+        return {name: value for name, value in vars(self).items() if name != "kept_features"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self.kept_features = cache(self.features)
+
     @cached_property
     def fingerprint(self) -> str:
         name, _, location = self.spec.partition(":")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from dipddpm.measure.files import write_atomically, write_text
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.memory import PeakMemory
 from dipddpm.measure.instruments.timer import synchronised
+from dipddpm.measure.record import MeasureError
 from dipddpm.measure.stored_files import read_checked, written
 
 SCHEMA = 2
@@ -34,6 +37,48 @@ TENSOR, NUMBER = "$tensor", "$number"  # what stands in JSON for an array, and f
 
 class DamagedResult(UserWarning):
     """A stored result is not what was written; it is computed again."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a function: ``function(**arguments, **aside)``.
+
+    Attributes:
+        aside: arguments that decide nothing of the result.
+        described: all that decides it, as JSON can hold it.
+    """
+
+    function: Callable[..., Mapping[str, object]]
+    arguments: Mapping[str, object]
+    aside: Mapping[str, object]
+    described: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides the result."""
+        return digest(self.described)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a call returned, as it will be found, with the wall-clock seconds and the peak bytes that it took."""
+
+    value: dict
+    seconds: float
+    memory: int
+
+
+def make(call: Call, device: torch.device | str) -> Made:
+    """Make a call and measure it.
+
+    Raises:
+        TypeError: a result that cannot be stored.
+    """
+    with PeakMemory(device) as peak:
+        started = synchronised()
+        value = call.function(**call.arguments, **call.aside)
+        seconds = synchronised() - started
+    return Made(_plain(value), seconds, peak.added)
 
 
 @dataclass(frozen=True)
@@ -73,10 +118,21 @@ class Store:
         self.root, self.device, self.patience = root, torch.device(device), patience
         self._holding = False
 
+    def call(
+        self, function: Callable, arguments: Mapping[str, object], aside: Mapping[str, object] | None = None
+    ) -> Call:
+        """``function(**arguments, **aside)`` as this store knows it.
+
+        Raises:
+            TypeError: an argument without content to be known by.
+        """
+        where = {"schema": SCHEMA, "device": self.device.type, "machine": machine()["id"]}
+        return Call(function, arguments, aside or {}, describe_call(function, arguments) | where)
+
     def key(self, function: Callable, arguments: Mapping[str, object]) -> str:
         """The name of a result: the call by its content (:mod:`~dipddpm.measure.content`), and the machine (with its
-        torch) that it is computed and timed on."""
-        return digest(self._described(function, arguments))
+        torch and number of threads) that it is computed and timed on."""
+        return self.call(function, arguments).key
 
     def measured(
         self,
@@ -97,38 +153,30 @@ class Store:
         Raises:
             TypeError: an argument without content to be known by, or a result that cannot be stored.
         """
-        call = self._described(function, arguments)
-        base = self.root / function.__name__ / digest(call)
-        if found := self._load(base):
+        call = self.call(function, arguments, aside)
+        if found := self.find(call):
             return found
-        before = _file_of(base)
-        with self._alone(base.name):
-            if _file_of(base) != before and (found := self._load(base)):
+        before = _file_of(self._base(call))
+        with self._alone(call.key):
+            if _file_of(self._base(call)) != before and (found := self.find(call)):
                 return found  # another process has made it meanwhile
-            return self._made(base, call, function, arguments, aside, run)
+            made: list[Made] = []
+            run(lambda: made.append(make(call, self.device)))
+            (result,) = made
+            return self.add(call, result)
 
-    def _made(
-        self,
-        base: Path,
-        call: dict,
-        function: Callable[..., Mapping[str, object]],
-        arguments: Mapping[str, object],
-        aside: Mapping[str, object] | None,
-        run: Callable[[Callable[[], None]], object],
-    ) -> Stored:
-        """The result of a call, stored."""
-        made: list[Stored] = []
+    def has(self, call: Call) -> bool:
+        """Whether there is a result of a call, whole or not: costs no more than a look at the folder."""
+        return self._base(call).with_suffix(".json").exists()
 
-        def work() -> None:
-            with PeakMemory(self.device) as peak:
-                started = synchronised()
-                value = function(**arguments, **(aside or {}))
-                seconds = synchronised() - started
-            made.append(Stored(base.name, _plain(value), seconds, peak.added, fresh=True))
+    def find(self, call: Call) -> Stored | None:
+        """The stored result of a call; None where there is none, or one that is damaged."""
+        return self._load(self._base(call))
 
-        run(work)
-        (result,) = made
-        self._save(base, result, call)
+    def add(self, call: Call, made: Made) -> Stored:
+        """Keep what was made of a call, here or on another machine of the same kind."""
+        result = Stored(call.key, made.value, made.seconds, made.memory, fresh=True)
+        self._save(self._base(call), result, call.described)
         return result
 
     @contextmanager
@@ -162,12 +210,31 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{int(key, 16) % LOCKS:03x}.lock"
 
-    def _described(self, function: Callable, arguments: Mapping[str, object]) -> dict:
-        where = {"schema": SCHEMA, "device": self.device.type, "machine": machine()["id"]}
-        return describe_call(function, arguments) | where
+    def merge(self, other: Path) -> int:
+        """Take over every whole result of another store that is not here; how many there were.
+
+        Raises:
+            MeasureError: there is no such folder.
+        """
+        if not other.is_dir():
+            raise MeasureError(f"{other}: no such store")
+        taken = 0
+        for file in sorted(other.glob("*/*.json")):
+            base = self.root / file.parent.name / file.stem
+            if base.with_suffix(".json").exists() or not self._load(file.with_suffix("")):
+                continue
+            for suffix in (".safetensors", ".json"):  # the JSON last, as it is written
+                if (source := file.with_suffix(suffix)).exists():
+                    write_atomically(base.with_suffix(suffix), partial(shutil.copyfile, source))
+            taken += 1
+        return taken
+
+    def _base(self, call: Call) -> Path:
+        """Where the files of a result lie, without their suffix."""
+        return self.root / call.function.__name__ / call.key
 
     @staticmethod
-    def _save(base: Path, result: Stored, call: dict) -> None:
+    def _save(base: Path, result: Stored, call: Mapping[str, Any]) -> None:
         arrays: dict[str, Tensor] = {}
         content: dict[str, object] = {"value": _packed(result.value, arrays, "value")}
         content |= {"seconds": result.seconds, "memory": result.memory, "call": call, "arrays": ""}

@@ -21,6 +21,7 @@ from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.record import Run
 from dipddpm.measure.store import Store
+from dipddpm.memo import Memo
 from dipddpm.metrics import metric
 from dipddpm.priors import COMPARATOR
 from dipddpm.session.experiments import Experiments
@@ -32,8 +33,11 @@ LARGEST_SEED = 2**62  # repeats add to it, and torch takes 63 bits
 MARGIN = 0.5  # dB below what the comparator reaches: the relative level of steps to a threshold
 
 
-def open_experiments(option: argparse.Namespace) -> list[Experiments]:
+def open_experiments(option: argparse.Namespace, memo: Memo | None = None) -> list[Experiments]:
     """The experiments that the options describe, one per seed.
+
+    Args:
+        memo: who keeps their results; by default the store of ``--cache``.
 
     Raises:
         InputError: an option that names nothing; said before anything runs, and not as the failure of some cell.
@@ -49,11 +53,11 @@ def open_experiments(option: argparse.Namespace) -> list[Experiments]:
     denoiser = open_denoiser(option.denoiser, device, option.precision, option.compile)
     dataset = open_dataset(option.dataset, option.data_root, denoiser.size)
     extractor = NamedExtractor(option.extractor, device)
-    store = Store(option.cache, device)
+    memo = memo or Store(option.cache, device).measured
     _check_budgets(chosen.restoration, denoiser.schedule.T)
     opened = [
         Experiments(
-            chosen, dataset, denoiser, store.measured, seed=option.seed + repeat, tuning_seed=option.seed,
+            chosen, dataset, denoiser, memo, seed=option.seed + repeat, tuning_seed=option.seed,
             device=device, clock=synchronised, extractor=extractor,
         )
         for repeat in range(chosen.seeds)

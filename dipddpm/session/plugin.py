@@ -113,7 +113,10 @@ def pytest_configure(config: pytest.Config) -> None:
     files = (Path(argument.partition("::")[0]) for argument in config.args)
     suites = any(file.name.startswith("bench") for file in files)  # the folder bench, or files of it
     if suites and config.getoption("numprocesses", None):
-        raise pytest.UsageError("-n: a benchmark's processes would slow each other down; leave it out")
+        raise pytest.UsageError(
+            "-n: a benchmark's processes would slow each other down, and each would write a run of its own; leave it "
+            "out. `dipddpm sweep` with the same options computes on many workers, and pytest bench then reports"
+        )
     results = config.getoption("results")
     # reports/latest is of whole runs: a table of one task would take the place of that of all
     reports = results or Path(".dipddpm/reports" if selection(config) else "reports/latest")

@@ -6,6 +6,7 @@ A suite is a file ``bench_<question>.py``. A function in it that takes an argume
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from dipddpm.experiments.profiles import PROFILES, all_axes
 from dipddpm.experiments.restoration import Cell
 from dipddpm.extractors import DEFAULT
 from dipddpm.measure.escape import visible
+from dipddpm.measure.instruments.machine import use_threads
 from dipddpm.paths import given_path
 from dipddpm.session.experiments import CellPoint, Experiments
 from dipddpm.session.opening import describe_run, open_experiments
@@ -25,6 +27,7 @@ from dipddpm.session.plugin import check_folders
 from dipddpm.session.records import diverged, restoration_record
 from dipddpm.session.stage_paces import measured
 from dipddpm.session.stash import CANNOT, RUN
+from dipddpm.session.threads import remembered_threads
 
 EXPERIMENTS: pytest.StashKey[list[Experiments]] = pytest.StashKey()
 POINTS = "points_of_"
@@ -60,6 +63,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "inception-v3:WEIGHTS "
         "(default: %(default)s)",
     )  # fmt: skip
+    group.addoption(
+        "--threads", type=int, metavar="N",
+        help="of torch on the CPU; results of another number are other results (default: that of the sweep which "
+        "filled the store with these options, else torch's own)",
+    )  # fmt: skip
     group.addoption("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
 
 
@@ -82,11 +90,27 @@ def _experiments(config: pytest.Config) -> list[Experiments]:
     """The experiments that the options describe, one per seed; the run that their records go to is opened with them."""
     if EXPERIMENTS not in config.stash:
         try:
+            _choose_threads(config.option)
             config.stash[EXPERIMENTS] = opened = open_experiments(config.option)
             config.stash[RUN] = describe_run(config.option, opened)
         except InputError as error:
             raise pytest.UsageError(visible(str(error))) from error
     return config.stash[EXPERIMENTS]
+
+
+def _choose_threads(option: argparse.Namespace) -> None:
+    """Compute as asked, or as the results in the store were computed."""
+    if option.threads is not None and option.threads < 1:
+        raise InputError(f"--threads {option.threads}: write a whole number from 1")
+    if threads := option.threads or remembered_threads(option):
+        use_threads(threads)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Where a sweep decided on the number of threads, the session says so."""
+    if EXPERIMENTS not in config.stash or config.option.threads or not remembered_threads(config.option):
+        return []
+    return [f"threads: {remembered_threads(config.option)}, as the sweep that filled {config.option.cache}"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -35,6 +35,17 @@ def machine() -> dict:
     return found | {"id": hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]}
 
 
+def decides_numbers() -> dict:
+    """What of :func:`machine` decides how numbers are rounded: machines that agree in it compute the same bits."""
+    return {name: machine()[name] for name in ("cpu", "threads", "system", "torch", "blas", "gpu", "gpu_driver")}
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads from now on; :func:`machine` says so."""
+    torch.set_num_threads(count)
+    machine.cache_clear()
+
+
 def sm_clock(device: torch.device | str) -> int | None:
     """The clock of a GPU's multiprocessors now, in MHz; None for a CPU, and where the driver's library does not say.
 
