@@ -145,7 +145,7 @@ def test_a_fingerprint_is_of_what_is_computed(tmp_path):
 
 
 def test_bad_checkpoints_are_named(tmp_path):
-    with pytest.raises(InputError, match="unknown denoiser 'ncsn': choose from diffusers, unet"):
+    with pytest.raises(InputError, match="unknown denoiser 'ncsn': choose from diffusers, edm, flow, unet"):
         open_denoiser("ncsn")
     with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
         open_denoiser("unet:none.safetensors")
