@@ -83,7 +83,8 @@ def read_state(file: Path, settings: Mapping[str, object]) -> dict | None:
         raise InputError(damaged)
     try:
         theirs = json_of(state["settings"], dict[str, Any])
-        convert({name: state[name] for name in COURSE if name in state}, CourseFile)
+        if set(COURSE) <= set(state):  # of a denoiser; other trainings keep other things
+            convert({name: state[name] for name in COURSE}, CourseFile)
     except ValueError as error:
         raise InputError(damaged) from error
     other = [name for name in {**theirs, **settings} if theirs.get(name) != settings.get(name)]

@@ -73,7 +73,7 @@ def verbs(parser=None, name=()):
 def test_every_verb_has_a_module():
     named = {p.get_default("module") for p in verbs().values()}
     modules = {file.stem for file in (ROOT / "dipddpm" / "cli").glob("*.py")}
-    shared = {"__init__", "command_line", "examples", "first_verbs", "options", "own_picture"}
+    shared = {"__init__", "checks", "command_line", "examples", "first_verbs", "options", "own_picture"}
     assert {f"dipddpm.cli.{name}" for name in modules - shared} == named
 
 

@@ -34,8 +34,9 @@ ROUNDINGS = 8 * UPDATES
 def command(out, injection, lr=LR, device="cpu"):
     """A small ``dipddpm train`` with priors to make, or initial weights to fit."""
     text = f"train --device {device} --size 16 --channels 8,16 --held-out 4 --lr {lr!r} --steps {UPDATES} --batch 8"
-    text += f" --injection {injection} --prior pinv --task inpaint --dip-iterations 3"
-    return [*text.split(), "--out", str(out), "--cache", str(out.parent / "cache")]
+    text += f" --injection {injection} --task inpaint --dip-iterations 3"
+    priors = [] if injection == "weights" else ["--prior", "pinv", "--cache", str(out.parent / "cache")]
+    return [*text.split(), "--out", str(out), *priors]
 
 
 def torchrun(*arguments):

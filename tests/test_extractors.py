@@ -17,7 +17,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torchvision.transforms.functional import gaussian_blur
 
 import dipddpm
-from dipddpm.checkpoints import write_checkpoint
+from dipddpm.checkpoints import write_checkpoint, write_state
 from dipddpm.cli import main
 from dipddpm.data import open_dataset
 from dipddpm.errors import InputError
@@ -245,15 +245,14 @@ def test_a_loss_that_is_nan_names_the_state_that_there_is(colours, tmp_path, mon
 def test_a_stopped_training_goes_on_to_the_same_weights(colours, tmp_path, monkeypatch):
     command = ["train-extractor", "--dataset", f"folder:{colours}", "--batch", "16", "--epochs", "2", "--out"]
     assert main([*command, str(tmp_path / "whole.safetensors")]) == 0
-    saved = torch.save
+    saved = write_state
 
     def save_and_stop(*args):
         saved(*args)
         monkeypatch.undo()
-        Path(args[1]).replace(tmp_path / "stopped.safetensors.state")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", save_and_stop)
+    monkeypatch.setattr("dipddpm.train_extractor.write_state", save_and_stop)
     assert main([*command, str(tmp_path / "stopped.safetensors")]) == 130
     assert not (tmp_path / "stopped.safetensors").exists()
     assert main([*command, str(tmp_path / "stopped.safetensors")]) == 0

@@ -190,6 +190,7 @@ def test_a_session_takes_precision_and_compilation(monkeypatch):
     monkeypatch.setattr(opening, "keep_freed", lambda: None)
     monkeypatch.setattr(opening.gc, "freeze", lambda: None)
     option = Namespace(device="cpu", profile="smoke", axis=[], denoiser="unet", precision="bf16", compile=True)
+    option.seed, option.data_root = 0, None
     with pytest.raises(Opened) as opened:
         opening.open_experiments(option)
     assert opened.value.args[0] == ("unet", torch.device("cpu"), "bf16", True)

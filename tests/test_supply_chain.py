@@ -30,7 +30,9 @@ def test_nothing_else_is_unpickled_or_evaluated_in_the_package():
     for file in SOURCES:
         if file.relative_to(ROOT).parts[0] == "dipddpm":
             for name in ("pickle.load", "pickle.loads", "eval", "exec", "os.system", "np.load", "numpy.load"):
-                assert not list(calls(file, name)), f"{file}: {name}"
+                # Workers of a sweep unpickle what their own driver sent them through a pipe or through Ray.
+                sweeps = file.parent.name == "sweep" and name == "pickle.loads"
+                assert sweeps or not list(calls(file, name)), f"{file}: {name}"
 
 
 def test_no_repository_on_the_hub_may_bring_code():

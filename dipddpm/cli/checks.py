@@ -25,7 +25,7 @@ def given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> set[st
     ``parser`` is of no further use: its defaults are gone.
     """
     _without_defaults(parser)
-    return set(vars(parser.parse_args(argv)))
+    return set(vars(parser.parse_known_args(argv)[0]))  # `bench` hands what is left to pytest
 
 
 def _without_defaults(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def _unused(args: argparse.Namespace) -> Iterator[tuple[tuple[str, ...], str]]:
         if not {"timing", "hog"} & set(args.only):
             yield ("repeats",), "--only timing or --only hog"
     specs = [spec for name in OWN_DATA if (spec := getattr(args, name, None))]
-    if "data_root" in args and not any(needs_root(spec) for spec in specs):
+    if "data_root" in args and specs and not any(needs_root(spec) for spec in specs):
         yield ("data_root",), "a data set that is downloaded, such as cifar10"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dipddpm.cli.options import add_device, count, integers, names, path, seed
+from dipddpm.cli.options import add_device, count, durations, names, path, seed
 
 ARCHITECTURE = "skip:32"
 SIZE = 128
@@ -49,7 +49,7 @@ def add_fit(verbs: argparse._SubParsersAction) -> None:
         "it shows after each duration: a contact sheet, a table, each picture by itself.",
     )  # fmt: skip
     _add_picture(p, "NAME-fit")
-    p.add_argument("--iterations", type=integers, default=(50, 400), help="durations to look at (default 50,400)")
+    p.add_argument("--iterations", type=durations, default=(50, 400), help="durations to look at (default 50,400)")
     p.add_argument(
         "--task", default="", help="degradation that the network sees: inpaint, denoise_25, ... (default: the picture)"
     )

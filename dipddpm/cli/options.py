@@ -96,6 +96,11 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(count(part) for part in text.split(","))
 
 
+def durations(text: str) -> tuple[int, ...]:
+    """Whole numbers from 0 with commas between them."""
+    return tuple(0 if part.strip() == "0" else count(part) for part in text.split(","))
+
+
 def share(text: str) -> tuple[int, int]:
     """I/N: part I of N, counted from 0."""
     try:

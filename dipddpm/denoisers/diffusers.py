@@ -18,7 +18,7 @@ from torch import Tensor
 from dipddpm.denoisers import Denoiser, known_by
 from dipddpm.denoisers.evaluation import Network, check_finite
 from dipddpm.device import chosen_precision
-from dipddpm.documents import read_document
+from dipddpm.documents import brief
 from dipddpm.errors import InputError
 from dipddpm.notes import say_once
 from dipddpm.paths import given_path, shown
@@ -139,7 +139,15 @@ class DiffusersDenoiser(Denoiser):
             raise self._error(f"no {path.name} in it, as DDPMPipeline.save_pretrained writes") from error
         except OSError as error:
             raise self._error(f"{path.name} cannot be read ({error.strerror})") from error
-        return read_document(text, dict[str, Any], f"{self.label}: {path.name}")
+        try:
+            content = json.loads(
+                text
+            )  # with Infinity, which is no JSON: the library itself writes it for some schedulers
+        except (ValueError, RecursionError) as error:
+            raise self._error(f"{path.name} is damaged ({brief(error)})") from error
+        if not isinstance(content, dict):
+            raise self._error(f"{path.name} must hold names and values, it is a {type(content).__name__}")
+        return content
 
     def _check_unet(self, index: dict) -> None:
         kind = _class_of(index, "unet")

@@ -101,7 +101,7 @@ class RunFile(msgspec.Struct, forbid_unknown_fields=True):
     records: list[RecordFile]
     failed: Count = 0
     config: dict[Text, Any] = {}
-    origins: dict[Name, Text] = {}
+    origins: dict[Text, Text] = {}
     selected: Text = ""
     failures: dict[Text, Text] = {}
     paces: list[PaceFile] = []
@@ -140,7 +140,7 @@ class SectionFile(msgspec.Struct, forbid_unknown_fields=True):
     settings: dict[Name, Any]
     config: dict[Text, Any]
     config_hash: Text
-    origins: dict[Name, Text]
+    origins: dict[Text, Text]
     thresholds: dict[Name, list[Number]]
     grid: list[Count]
     entries: dict[Text, dict[Name, dict[str, Any]]]
