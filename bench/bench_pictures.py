@@ -4,6 +4,7 @@ from dipddpm.data import to_uint8
 from dipddpm.experiments.arms import Arm, controls
 from dipddpm.measure.content import digest, source_digest, tensor_digest
 from dipddpm.priors import HYPOTHESIS
+from dipddpm.report.picture_sheet import PREFIX, PictureSheet, cases, write_sheet
 from dipddpm.tasks import task as task_named
 
 ROWS = 6
@@ -45,3 +46,16 @@ def bench_pictures(task, experiments, figures):
         return [picture_grid(pictures, captions, figures.folder / f"grid-{task}", title)]
 
     figures.add(f"grid-{task}", key, draw)
+
+    # The page shows more: also the images that gain most and least from the DIP start, one of the middle between them.
+    start, noise = (cells[name].scores["psnr"] for name in (f"from {longest.label}", "from noise"))
+    rows = cases([a - b for a, b in zip(start, noise, strict=True)])
+    at = list(rows.values())
+    said = {name: [f"{cell.scores['psnr'][i]:.1f} dB" for i in at] for name, cell in cells.items()}
+    picked = {name: to_uint8(x[at]).permute(0, 2, 3, 1).cpu().numpy() for name, x in columns.items()}
+    size = next(iter(picked.values())).shape[1:3]
+    sheet = PictureSheet(task, title, list(columns), list(rows), said, size)
+    key = digest([source_digest(["dipddpm.report.picture_sheet"]), title, said, list(rows),
+                  [tensor_digest(x[at]) for x in columns.values()]])  # fmt: skip
+    path = figures.folder / f"{PREFIX}{task}.png"
+    figures.add(f"{PREFIX}{task}", key, lambda: [write_sheet(sheet, picked, path)])

@@ -56,7 +56,7 @@ def test_each_judge_shows_the_setting_that_it_chose():
     shown = table[table["arm"] == "noise"].set_index("judge")
     assert shown.loc["psnr", ["budget", "setting"]].tolist() == [5, "eta 0"]
     assert shown.loc["st_lpips", ["budget", "setting"]].tolist() == [20, "eta 1"]
-    first, second = markdown(made, table).split("Chosen by ST-LPIPS:")
+    first, second = markdown(made, table).split("settings, chosen by ST-LPIPS")
     assert "eta 0" in first and "eta 1" not in first and "eta 1" in second
 
 
@@ -68,13 +68,12 @@ def test_a_table_has_few_columns_and_short_rows():
     made.records[at] = replace(made.records[at], **changes)
     text = markdown(made, frame(made))
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert max(map(len, rows)) < 150
-    (blur,) = (
-        row for row in text.split("Chosen by ST-LPIPS:")[0].splitlines() if row.startswith("|") and "blur" in row
-    )
+    assert max(map(len, rows)) < 250
+    first = text.split("settings, chosen by PSNR")[1].split("</details>")[0].splitlines()
+    (blur,) = (row for row in first if row.startswith("|") and "blur" in row)
     assert "| blur (learned) " in blur and "| 4 x 5 " in blur
     assert "**dip net0 100**" in text and "| **dip net1" not in text, "the tested treatment is bold, and no other"
-    assert "**" not in terminal(made, frame(made)) and "| #" in rows[0]
+    assert "**" not in terminal(made, frame(made)) and rows[0].startswith("| task")
 
 
 def test_rows_that_leak_stand_apart_and_carry_no_contrast():
@@ -101,7 +100,7 @@ def test_markdown_and_csv_show_the_same_numbers(tmp_path):
     made = experiment(+2.0, +2.0)
     md, csv = write(made, frame(made), tmp_path)
     table = pd.read_csv(csv)
-    blocks = [b for b in md.read_text().split("\n\n") if b.startswith("| #")]
+    blocks = [b for b in md.read_text().split("\n\n") if b.startswith("| #") and "| setting" in b]
     for judge, form, block in zip(("psnr", "st_lpips"), (".2f", ".4f"), blocks, strict=True):
         rows, expected = block.splitlines()[2:], table[table["judge"] == judge]
         assert len(rows) == len(expected)

@@ -14,11 +14,23 @@ from dipddpm.measure.record import Run
 from dipddpm.report import pace_table, populations, training_tables
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.escape import with_names
+from dipddpm.report.file_names import file_name
 from dipddpm.report.leaderboard import frame
 from dipddpm.report.metric_names import metric_name
+from dipddpm.report.picture_sheet import PREFIX
 from dipddpm.report.sentence import sentence
-from dipddpm.report.tables import duration_table, leaderboard_table, levels_table, stage_table
+from dipddpm.report.tables import (
+    duration_frame,
+    leaderboard_table,
+    levels_frame,
+    pipes,
+    stage_frame,
+    text,
+    verdict_frame,
+)
 from dipddpm.report.verdict import LEAST_CLUSTERS, verdict
+
+TOP = 10  # rows that a reader sees of a task
 
 
 def write(
@@ -51,17 +63,19 @@ def markdown(
 ) -> str:  # fmt: skip
     """The report as Markdown. Arguments as in :func:`write`, the paths of figures as they are to be linked."""
     said, (run, table, comparisons) = failures(run), _named(run, table, comparisons, for_markdown)
-    parts = [f"# {run.title}", _preamble(run), *said]
+    figures = [figure for figure in figures if not figure.stem.startswith(PREFIX)]
+    parts = [f"# {run.title}", _settings(run), *said, *_verdicts(comparisons), _how_to_read(run)]
     generated, trained = populations.sections(run), training_tables.sections(run, figures)
     stages = [r for r in run.records if r.role == "stage"]
     if table.empty and not generated and not trained and not stages:
         parts.append("No arms were run.")
     for group in _groups(table):
         parts += _group_section(comparisons, group, table[table["group"] == group])
-        parts += _links(figure for figure in figures if figure.stem.endswith(f"-{group}"))
+        parts += _links(figure for figure in figures if figure.stem.endswith(f"-{file_name(group)}"))
     parts += generated + trained
     for suite in dict.fromkeys(r.suite for r in stages):
-        parts += [f"## {suite}", stage_table([r for r in stages if r.suite == suite], paces=comparisons.paces)]
+        shown = pipes(stage_frame([r for r in stages if r.suite == suite], comparisons.paces), keys=2)
+        parts += [f"## {suite}", *_folded("Times, counts and memory", shown)]
         parts += _links(figure for figure in figures if figure.stem == suite)
     return "\n\n".join([*parts, *pace_table.sections(run)]) + "\n"
 
@@ -105,7 +119,7 @@ def terminal(run: Run, table: pd.DataFrame, comparisons: Comparisons | None = No
     generated, trained = populations.brief(run), training_tables.brief(run)
     if table.empty and not generated and not trained:
         stages = [r for r in run.records if r.role == "stage"]
-        return stage_table(stages, "simple") if stages else "No arms were run."
+        return text(stage_frame(stages), "simple") if stages else "No arms were run."
     comparisons = comparisons or Comparisons(run)
     parts = []
     for group in _groups(table):
@@ -129,8 +143,14 @@ def _links(figures: Iterable[Path]) -> list[str]:
     return [f"![{figure.stem}]({figure.as_posix()})" for figure in figures]
 
 
+def _verdicts(comparisons: Comparisons) -> list[str]:
+    """The table that a reader sees first; nothing without a treatment."""
+    shown = verdict_frame(comparisons)
+    return [] if shown.empty else [pipes(shown)]
+
+
 def _group_section(comparisons: Comparisons, group: str, rows: pd.DataFrame) -> list[str]:
-    """Verdict and tables of one group; arms with a leak have a table of their own."""
+    """Verdict and best rows of one group; all else is folded. Arms with a leak have a table of their own."""
     run, parts = comparisons.run, [f"## {group}"]
     honest, leaking = rows[rows["leak"] == "none"], rows[rows["leak"] != "none"]
     if not honest.empty:
@@ -138,26 +158,35 @@ def _group_section(comparisons: Comparisons, group: str, rows: pd.DataFrame) -> 
             parts.append(sentence(verdict(comparisons, group), run))
         for judge in run.judges:
             if not (mine := honest[honest["judge"] == judge]).empty:
-                parts += [f"Chosen by {metric_name(judge)}:", leaderboard_table(mine, run, judge)]
+                whole = leaderboard_table(mine, run, judge)
+                if judge == run.primary:
+                    of = f"The best {TOP} of {len(mine)} arms" if len(mine) > TOP else "All arms"
+                    parts += [f"{of}, chosen by {metric_name(judge)}:"]
+                    parts += [leaderboard_table(mine[:TOP], run, judge, brief=True)]
+                parts += _folded(f"All {len(mine)} arms with their settings, chosen by {metric_name(judge)}", whole)
         if not (first := honest[honest["judge"] == run.primary]).empty:
-            parts += [f"Images that reach a level of {metric_name(run.primary)}, and what it took the median one:"]
-            parts += [levels_table(first, run)]
-        if durations := duration_table(comparisons, group):
-            parts += [
-                f"{metric_name(run.primary)} by duration of the first stage (iterations), alone → with the second:",
-                durations,
-            ]
+            said = f"Images that reach a level of {metric_name(run.primary)}, and what it took the median one"
+            parts += _folded(said, pipes(levels_frame(first, run)))
+        if not (durations := duration_frame(comparisons, group)).empty:
+            said = f"{metric_name(run.primary)} by duration of the first stage (iterations), alone → with the second"
+            parts += _folded(said, pipes(durations))
     if not leaking.empty:
-        parts += [
-            "Rows that saw the photograph: what the same procedure makes of it. No claim rests on them, and another "
-            "procedure may do better without.",
-            leaderboard_table(leaking[leaking["judge"] == leaking["judge"].iloc[0]], run, leaking["judge"].iloc[0]),
-        ]
+        judge = leaking["judge"].iloc[0]
+        parts += _folded(
+            "Rows that saw the photograph",
+            "What the same procedure makes of it. No claim rests on them, and another procedure may do better without.",
+            leaderboard_table(leaking[leaking["judge"] == judge], run, judge),
+        )
     return parts
 
 
-def _preamble(run: Run) -> str:
-    """What was run, on which machine, and how to read the tables."""
+def _folded(summary: str, *parts: str) -> list[str]:
+    """Parts that a reader opens."""
+    return [f"<details>\n<summary>{summary}</summary>", *parts, "</details>"]
+
+
+def _settings(run: Run) -> str:
+    """What was run, and on which machine."""
     lines = [f"- {name}: {value}" for name, value in run.settings.items()]
     m = run.machine
     lines.append(f"- machine: {m['gpu'] or m['cpu']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}")
@@ -169,22 +198,30 @@ def _preamble(run: Run) -> str:
         lines.append(
             f"- **images of {run.diverged} cells diverged: those cells have no rank and compete with nothing**"
         )
+    return "\n".join(lines)
+
+
+def _how_to_read(run: Run) -> str:
+    return "\n\n".join(_folded("How to read the tables", "\n".join(f"- {line}" for line in reading(run))))
+
+
+def reading(run: Run) -> list[str]:
+    """How the tables are read, one sentence or two for each thing, as Markdown."""
     judges = " and ".join(metric_name(judge) for judge in run.judges)
-    lines += [
-        f"- One table per judge ({judges}): one row per arm, at the budget and in the setting that did best by that "
+    return [
+        f"One table per judge ({judges}): one row per arm, at the budget and in the setting that did best by that "
         "judge on the validation images. NFE: network evaluations per image, 5 x 30 is the mean of 5 samples of 30 "
         "each; every budget is an independent run. Seconds per image, all stages: counted work (passes of a DIP, "
         f"evaluations, calls of a control) times {pace_table.charged_by(run)}.",
-        "- What is resampled is the photograph: means are over photographs, intervals are 95 % and, in a table, hold "
+        "What is resampled is the photograph: means are over photographs, intervals are 95 % and, in a table, hold "
         "for all of its rows together: Student's t below 30 photographs, a bootstrap from 30 on. Arms that noise may "
         "have put in order share a rank: # is one more than how many arms are better beyond noise.",
-        "- **Bold**: the treatment that the verdict tests, the best on validation images. Its two rivals are the best "
+        "**Bold**: the treatment that the verdict tests, the best on validation images. Its two rivals are the best "
         "uses of no more than its cost, by the same scores. *Pays*: both are beaten under every judge, each at p < "
         "0.05. *Does not pay*: under every judge one of them wins, at p < 0.025. *Pays in ... alone*: both are beaten "
         f"under that judge, and neither wins under the other. Below {LEAST_CLUSTERS} photographs there is no verdict.",
-        "- Not reached is not dropped: the median is over all images, and stands only where at least half reached. "
+        "Not reached is not dropped: the median is over all images, and stands only where at least half reached. "
         "Its seconds: what the first budget that reached it cost, DIP fit included.",
-        f"- *{run.comparator}-{run.margin:g}*: {run.margin:g} less than {run.comparator} reaches at the largest budget "
+        f"*{run.comparator}-{run.margin:g}*: {run.margin:g} less than {run.comparator} reaches at the largest budget "
         "that all arms have. Arms, settings and the rule are explained in docs/protocol.md.",
     ]
-    return "\n".join(lines)

@@ -20,6 +20,8 @@ from dipddpm.measure.statistics import repeats_interval
 from dipddpm.report.agreed_names import NOT_JUDGED
 from dipddpm.report.costs import Paces
 from dipddpm.report.population_contrasts import Difference, Population, against, bounded, cannot_tell
+from dipddpm.report.tables import pipes
+from dipddpm.report.tables import text as text_table
 
 
 def of(records: Sequence[Record]) -> list[Record]:
@@ -55,10 +57,10 @@ def write(run: Run, folder: Path) -> tuple[Path, ...]:
 def sections(run: Run) -> list[str]:
     """Markdown: one table per group of populations, and one of every arm without a leak against the comparator."""
     parts = []
-    for populations in _groups(run):
-        suffix, first = _common(populations), populations[0].first
+    for populations in groups(run):
+        suffix, first = common_suffix(populations), populations[0].first
         parts.append(f"## {first.suite}, {first.group}")
-        if why := _not_judged(populations):
+        if why := not_judged(populations):
             parts.append(why)
             continue
         several = max(len(population.records) for population in populations) > 1
@@ -69,7 +71,7 @@ def sections(run: Run) -> list[str]:
                 "*Floor*: what real images score against real images of other photographs, in sets as large; mean of "
                 "several draws."
             )
-        parts.append(_table(populations, suffix).to_markdown(index=False, disable_numparse=True))
+        parts.append(pipes(table_of(populations, suffix), keys=2))
         contrasts = [_row(p.first, made, suffix) for p in populations if (made := against(p, populations, run))]
         if contrasts:
             how = "over repeats, paired" if several else "of two populations resampled apart"
@@ -78,7 +80,7 @@ def sections(run: Run) -> list[str]:
                 "best one that costs no more. *The best control*: of the other starts without a DIP that cost no more "
                 "the one that is best by this very measure.",
                 *(f"**{said}**" for said in cannot_tell(populations, run, suffix)),
-                pd.DataFrame(contrasts).fillna("").to_markdown(index=False, disable_numparse=True),
+                pipes(pd.DataFrame(contrasts), keys=2),
             ]
     return parts
 
@@ -86,24 +88,23 @@ def sections(run: Run) -> list[str]:
 def brief(run: Run) -> list[str]:
     """The tables for a terminal, with the columns that have an interval."""
     parts = []
-    for populations in _groups(run):
-        suffix, first = _common(populations), populations[0].first
-        text = _not_judged(populations)
+    for populations in groups(run):
+        suffix, first = common_suffix(populations), populations[0].first
+        text = not_judged(populations)
         if not text:
-            table = _table(populations, suffix, brief=True)
-            text = table.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
-            text = "\n\n".join([text, *cannot_tell(populations, run, suffix)])
+            table = text_table(table_of(populations, suffix, brief=True), "simple")
+            text = "\n\n".join([table, *cannot_tell(populations, run, suffix)])
         parts.append(f"{first.suite}, {first.group} ({suffix.lstrip('-')})\n\n{text}")
     return parts
 
 
-def _not_judged(populations: Sequence[Population]) -> str:
+def not_judged(populations: Sequence[Population]) -> str:
     """Why there is no table; "" where there is one."""
     reasons = [str(p.first.axes.get(NOT_JUDGED, "")) for p in populations]
     return f"No population was judged. {reasons[0]}." if all(reasons) else ""
 
 
-def _groups(run: Run) -> list[list[Population]]:
+def groups(run: Run) -> list[list[Population]]:
     """The populations of each group, the cheapest first."""
     together: dict[str, dict[tuple[str, int], list[Record]]] = {}
     paces = Paces(run.records, run.paces)
@@ -113,13 +114,13 @@ def _groups(run: Run) -> list[list[Population]]:
     return [sorted(group, key=lambda p: (p.cost, p.first.budget)) for group in made]
 
 
-def _common(populations: Sequence[Population]) -> str:
+def common_suffix(populations: Sequence[Population]) -> str:
     """The suffix that most values of a group have after the name of their metric."""
     titles = Counter(_suffix(name) for p in populations for r in p.records for name in r.measures if "@" in name)
     return max(titles, key=titles.__getitem__, default="")
 
 
-def _table(populations: Sequence[Population], suffix: str, brief: bool = False) -> pd.DataFrame:
+def table_of(populations: Sequence[Population], suffix: str, brief: bool = False) -> pd.DataFrame:
     rows = []
     for population in populations:
         r = population.first

@@ -28,30 +28,20 @@ def sentence(found: Verdict | None, run: Run) -> str:
     """The verdict: the claim, then for each judge the treatment that it tested and its two contrasts."""
     if found is None:
         return NO_VERDICT
-    claim = CLAIMS.get(found.outcome, "**The DIP start {outcome}.**")
-    claim = claim.format(outcome=found.outcome, n=found.n, least=LEAST_CLUSTERS)
     images = len(found.tested[0].treatment.record.items)
-    lines = [f"{claim} n = {found.n} photographs" + (f" ({images} images)." if images != found.n else ".")]
+    lines = [f"{claim(found)} n = {found.n} photographs" + (f" ({images} images)." if images != found.n else ".")]
     for judge in run.judges:
         tested = next((t for t in found.tested if t.judge == judge), None)
         unknown = f"- By {metric_name(judge)}: no treatment was scored on validation images."
         lines += _by_judge(tested, found) if tested else [unknown]
-    lines += _open(found)
-    if (even := found.break_even) is not None:
-        what, most = metric_name(run.primary), f"{even.iterations:.0f} iterations"
-        lines.append(
-            f"- One iteration of the DIP costs {even.rho:.2f} NFE, so that "
-            + (
-                f"noise is the cheaper way to this {what} than any DIP of more than {most}."
-                if even.reached
-                else f"the budgets run for noise buy {most}; noise does not get there with them."
-            )
-        )
+    lines += [f"- {text}" for text in open_words(found)]
+    if even := break_even_words(found, run):
+        lines.append(f"- {even}")
     return "\n".join(lines)
 
 
-def _open(found: Verdict) -> list[str]:
-    """What paces that move within their intervals would change; nothing where they change no set of rivals."""
+def open_words(found: Verdict) -> list[str]:
+    """What paces that move within their intervals would change, in sentences; none where no set of rivals does."""
     lines = []
     for rivals in found.open:
         cost = f"{seconds(rivals.treatment.cost)} of {_named(rivals.treatment)}"
@@ -60,7 +50,7 @@ def _open(found: Verdict) -> list[str]:
         best = [_named(sample) if sample else "none" for sample in rivals.best]
         then = f"the best one could be {' or '.join(best)}" if len(best) > 1 else "the best one stays the same"
         lines.append(
-            f"- Within the intervals of the paces, by {metric_name(rivals.judge)}: whether {close}{more} costs more "
+            f"Within the intervals of the paces, by {metric_name(rivals.judge)}: whether {close}{more} costs more "
             f"than the {cost} is open; {then}."
         )
     if lines:
@@ -73,6 +63,27 @@ def _open(found: Verdict) -> list[str]:
 def _named(sample: Sample) -> str:
     record = sample.record
     return f"{record.arm}, {record.budget} NFE" if record.budget else record.arm
+
+
+def claim(found: Verdict | None) -> str:
+    """What is claimed, in bold."""
+    if found is None:
+        return NO_VERDICT
+    return CLAIMS.get(found.outcome, "**The DIP start {outcome}.**").format(
+        outcome=found.outcome, n=found.n, least=LEAST_CLUSTERS
+    )
+
+
+def break_even_words(found: Verdict, run: Run) -> str:
+    """What an iteration of the first stage costs, and how many of them could pay; "" where that is not known."""
+    if (even := found.break_even) is None:
+        return ""
+    what, most = metric_name(run.primary), f"{even.iterations:.0f} iterations"
+    return f"One iteration of the DIP costs {even.rho:.2f} NFE, so that " + (
+        f"noise is the cheaper way to this {what} than any DIP of more than {most}."
+        if even.reached
+        else f"the budgets run for noise buy {most}; noise does not get there with them."
+    )
 
 
 def described(sample: Sample) -> str:
@@ -116,7 +127,7 @@ def _by_judge(tested: Tested, found: Verdict) -> list[str]:
     for role, words in RIVAL_WORDS.items():
         contrast, lost = tested.contrasts[role], tested.diverged.get(role)
         unknown = f"{described(lost)}: diverged on {_images(lost)}." if lost else "none was run."
-        lines.append(f"  - Against {words}: " + (_contrast(contrast, found) if contrast else unknown))
+        lines.append(f"  - Against {words}: " + (contrast_words(contrast, found) if contrast else unknown))
     return lines
 
 
@@ -124,8 +135,9 @@ def _images(sample: Sample) -> str:
     return f"{sample.diverged} of {len(sample.record.items) * len(sample.repeats)} test images"
 
 
-def _contrast(contrast: Contrast, found: Verdict) -> str:
-    record, measure = contrast.rival.record, contrast.sample.record.measures[contrast.judge]
+def contrast_words(contrast: Contrast, found: Verdict) -> str:
+    """A contrast in words: the rival, the difference, whether it decides, and what it could have shown."""
+    measure = contrast.sample.record.measures[contrast.judge]
     text = f"{described(contrast.rival)}: {difference(contrast)}"
     if found.outcome != TOO_FEW:
         text += f", p = {contrast.difference.p:.2g}: {standing(contrast)}"
@@ -135,11 +147,16 @@ def _contrast(contrast: Contrast, found: Verdict) -> str:
         unit = f" {measure.unit}" if measure.unit else ""
         shown = f"{contrast.detectable:{digits(measure.unit)}}{unit}"
         text += f". So many photographs show an effect of {shown} in 80 % of runs."
-    if record.training_seconds:
-        text += f" Learned: its training of {seconds(record.training_seconds)} "
-        text += (
-            f"is repaid after {math.ceil(contrast.images_to_repay):,} images."
-            if math.isfinite(contrast.images_to_repay)
-            else "is never repaid, because it is no cheaper."
-        )
-    return text
+    repaid = training_words(contrast)
+    return f"{text} {repaid}" if repaid else text
+
+
+def training_words(contrast: Contrast) -> str:
+    """After how many images the training of a learned rival is repaid; "" for a rival without one."""
+    if not (training := contrast.rival.record.training_seconds):
+        return ""
+    return f"Learned: its training of {seconds(training)} " + (
+        f"is repaid after {math.ceil(contrast.images_to_repay):,} images."
+        if math.isfinite(contrast.images_to_repay)
+        else "is never repaid, because it is no cheaper."
+    )

@@ -13,21 +13,54 @@ from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.costs import Paces
 from dipddpm.report.leaderboard import levels
 from dipddpm.report.metric_names import metric_name
-from dipddpm.report.sentence import digits
+from dipddpm.report.sentence import claim, difference, digits
+from dipddpm.report.verdict import standing, verdict
+
+WIDEST = 8  # columns of a table that is still read; a wider one is split
 
 
-def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = "pipe") -> str:
+def pipes(frame: pd.DataFrame, keys: int = 1) -> str:
+    """A frame as Markdown. One that is too wide becomes several tables, each with the same first ``keys`` columns."""
+    columns = list(frame.columns)
+    room = max(1, WIDEST - keys)
+    blocks = (
+        [columns[i : i + room] for i in range(keys, len(columns), room)] if len(columns) > WIDEST else [columns[keys:]]
+    )
+    tables = [frame[[*columns[:keys], *block]] for block in blocks]
+    return "\n\n".join(text(table) for table in tables)
+
+
+def text(frame: pd.DataFrame, form: str = "pipe") -> str:
+    """A frame of texts as ``tabulate`` writes it in a form."""
+    return frame.astype(object).fillna("").to_markdown(index=False, disable_numparse=True, tablefmt=form)
+
+
+def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = "pipe", brief: bool = False) -> str:
     """Rows of one judge's leaderboard as a table. The treatment that the verdict tested is bold in Markdown.
 
     Args:
         tablefmt: as ``tabulate`` names it.
+        brief: only the first columns: place, arm, evaluations, what the judges say, and seconds.
+    """
+    shown = leaderboard_frame(rows, run, judge, bold=tablefmt == "pipe")
+    if brief:
+        judges = [_heading(run, metric) for metric in run.judges if _heading(run, metric) in shown]
+        shown = shown[["#", "arm", "NFE", *judges, "s / image"]]
+    return text(shown, tablefmt)
+
+
+def leaderboard_frame(rows: pd.DataFrame, run: Run, judge: str, bold: bool = False) -> pd.DataFrame:
+    """Rows of one judge's leaderboard as texts.
+
+    Args:
+        bold: mark the treatment that the verdict tested, as Markdown does.
     """
     made, populations = [], _population_metrics(rows, run)
     for _, row in rows.iterrows():
         name = row["arm"] + (" (learned)" if row["training_seconds"] else "")
         shown: dict[str, object] = {
             "#": "diverged" if row["diverged"] else row["rank"] if row["leak"] == "none" else "leaks",
-            "arm": f"**{name}**" if row["tested"] and tablefmt == "pipe" else name,
+            "arm": f"**{name}**" if row["tested"] and bold else name,
             "NFE": _evaluations(row),
         }
         for metric in (judge, *(other for other in run.judges if other != judge)):
@@ -39,7 +72,7 @@ def leaderboard_table(rows: pd.DataFrame, run: Run, judge: str, tablefmt: str = 
         form = ".3f" if row["seconds"] >= 0.1 else ".2g"
         shown |= {"s / image": f"{row['seconds']:{form}}", "setting": row["setting"] or ""}
         made.append(shown)
-    return pd.DataFrame(made).to_markdown(index=False, disable_numparse=True, tablefmt=tablefmt)
+    return pd.DataFrame(made)
 
 
 def _population_metrics(rows: pd.DataFrame, run: Run) -> list[str]:
@@ -49,7 +82,29 @@ def _population_metrics(rows: pd.DataFrame, run: Run) -> list[str]:
     return [name for name in names if name in rows and rows[name].notna().any()]
 
 
-def levels_table(rows: pd.DataFrame, run: Run) -> str:
+def verdict_frame(comparisons: Comparisons) -> pd.DataFrame:
+    """One row for each task and judge, as texts: what is claimed, and the two contrasts that it rests on."""
+    run, rows = comparisons.run, []
+    for group in dict.fromkeys(sample.record.group for sample in comparisons.samples):
+        if not any(comparisons.candidates(group, judge) for judge in run.judges):
+            continue
+        found = verdict(comparisons, group)
+        row = {"task": group, "does a DIP start pay?": claim(found).replace("**", "")}
+        for tested in found.tested if found else ():
+            against = {
+                role: f"{difference(c)}: {standing(c)}" if c else "none was run" for role, c in tested.contrasts.items()
+            }
+            rows.append(row | {
+                "judge": metric_name(tested.judge), "against the best control": against["control"],
+                "against the best DIP alone": against["part"], "photographs": str(found.n if found else ""),
+            })  # fmt: skip
+            row = dict.fromkeys(row, "")
+        if found is None:
+            rows.append(row)
+    return pd.DataFrame(rows).fillna("")
+
+
+def levels_frame(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
     """What it took each arm to reach the levels of the primary metric: share of images, and median NFE and seconds."""
     made, names = [], list(levels(run, run.primary))
     for _, row in rows.iterrows():
@@ -60,11 +115,11 @@ def levels_table(rows: pd.DataFrame, run: Run) -> str:
             median_of = "" if pd.isna(budget) else f": {budget:g} NFE, {seconds:.3g} s"
             shown[name] = f"{100 * reached:.0f} %{median_of}"
         made.append(shown)
-    return pd.DataFrame(made).to_markdown(index=False, disable_numparse=True)
+    return pd.DataFrame(made)
 
 
-def duration_table(comparisons: Comparisons, group: str) -> str:
-    """Families by duration: the first stage alone, and the treatment at its chosen budget; "" for a single duration.
+def duration_frame(comparisons: Comparisons, group: str) -> pd.DataFrame:
+    """Families by duration: the first stage alone, and the treatment at its chosen budget; empty for a single duration.
 
     A column has durations that cost about the same; what they are differs from family to family.
     """
@@ -79,7 +134,7 @@ def duration_table(comparisons: Comparisons, group: str) -> str:
         at = cells.setdefault(record.family or "", {}).setdefault(record.units[first_stage], {})
         at[record.role] = "diverged" if sample.diverged else f"{sample.mean(run.primary):.2f}"
     if max((len(at) for at in cells.values()), default=0) < 2:
-        return ""
+        return pd.DataFrame()
     rows = [
         {"": name}
         | {
@@ -88,14 +143,13 @@ def duration_table(comparisons: Comparisons, group: str) -> str:
         }
         for name, at in cells.items()
     ]
-    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True)
+    return pd.DataFrame(rows).fillna("")
 
 
-def stage_table(records: Sequence[Record], form: str = "pipe", paces: Paces | None = None) -> str:
-    """Times, counts and memory of stages, one row per record; those of a group stand together.
+def stage_frame(records: Sequence[Record], paces: Paces | None = None) -> pd.DataFrame:
+    """Times, counts and memory of stages as texts, one row per record; those of a group stand together.
 
     Args:
-        form: as ``tabulate`` names it.
         paces: of the run: beside the seconds of a single execution stand those that its work is charged.
     """
     rows, groups = [], list(dict.fromkeys(record.group for record in records))
@@ -113,7 +167,7 @@ def stage_table(records: Sequence[Record], form: str = "pipe", paces: Paces | No
         for stage, added in record.memory.items():
             row[f"peak memory of {stage} (MiB)"] = f"{added / 2**20:.0f}"
         rows.append(row)
-    return pd.DataFrame(rows).astype(object).fillna("").to_markdown(index=False, disable_numparse=True, tablefmt=form)
+    return pd.DataFrame(rows).astype(object).fillna("")
 
 
 def _heading(run: Run, metric: str) -> str:

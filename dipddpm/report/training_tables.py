@@ -14,6 +14,7 @@ from dipddpm.measure.record import Run
 from dipddpm.measure.statistics import repeats_interval
 from dipddpm.report.agreed_names import NOT_JUDGED
 from dipddpm.report.file_names import file_name
+from dipddpm.report.tables import pipes, text
 from dipddpm.report.training_curves import CURVES, Curve, against_own_prior, curves, levels, plain_curve, points
 
 
@@ -38,24 +39,24 @@ def sections(run: Run, figures: Sequence[Path] = ()) -> list[str]:
             + (", ± half a 95 % interval over them. " if repeats > 1 else " (no interval: the run is the unit). ")
             + "Seconds: of the whole run, the fitting of the priors of all training images included."
             + _of_populations(members),
-            _curve_table(members, run),
-            *_findings(members, run),
+            pipes(curve_frame(members, run)),
+            *findings(members, run),
         ]
         if any(curve.part == "treatment" for curve in members) and "training" in members[0].seconds:
             mine = reached[reached["group"] == group]
             begin = " Levels begin at the best prior alone, since whatever is below is there before any training."
             said = "Updates and seconds to a level; one that was not reached is censored at the end of the run."
-            parts += [said + begin * bool(mine["above"].any()), _level_table(mine)]
+            parts += [said + begin * bool(mine["above"].any()), pipes(level_frame(mine))]
         parts += [f"![{group}]({f.as_posix()})" for f in figures if f.stem == f"{file_name(group)}-{CURVES}"]
     return parts
 
 
 def brief(run: Run) -> list[str]:
     """The curves for a terminal."""
-    return [f"{group}\n\n{_curve_table(members, run, 'simple')}" for group, members in curves(run).items()]
+    return [f"{group}\n\n{text(curve_frame(members, run), 'simple')}" for group, members in curves(run).items()]
 
 
-def _findings(members: Sequence[Curve], run: Run) -> list[str]:
+def findings(members: Sequence[Curve], run: Run) -> list[str]:
     """In words: whether a network that was trained with a prior is better than that prior alone; what the plain network
     reaches from another start; and why there is no judgement as a population where there is none."""
     said, metric = [], run.primary
@@ -101,7 +102,8 @@ def _signed(gains: np.ndarray) -> str:
     return _estimate(gains, "+.2f").replace("± +", "± ")
 
 
-def _curve_table(members: Sequence[Curve], run: Run, form: str = "pipe") -> str:
+def curve_frame(members: Sequence[Curve], run: Run) -> pd.DataFrame:
+    """Quality of every arm at its checkpoints, and its state at the end, as texts."""
     plain = plain_curve(members)
     checkpoints = sorted({int(u) for curve in members for u in curve.updates})
     rows = []
@@ -122,10 +124,11 @@ def _curve_table(members: Sequence[Curve], run: Run, form: str = "pipe") -> str:
         if curve.memory:
             row["peak MiB"] = f"{curve.memory / 2**20:.0f}"
         rows.append(row)
-    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True, tablefmt=form)
+    return pd.DataFrame(rows).fillna("")
 
 
-def _level_table(reached: pd.DataFrame) -> str:
+def level_frame(reached: pd.DataFrame) -> pd.DataFrame:
+    """What it took each arm to reach each level, as texts."""
     rows = []
     for arm, mine in reached.groupby("arm", sort=False):
         row: dict[str, object] = {"arm": arm}
@@ -136,7 +139,7 @@ def _level_table(reached: pd.DataFrame) -> str:
             else:
                 row[r["level"]] = f"{r['median updates']:g} ({r['median seconds']:.1f} s){some}"
         rows.append(row)
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    return pd.DataFrame(rows)
 
 
 def _estimate(values: np.ndarray, form: str) -> str:

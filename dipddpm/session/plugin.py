@@ -18,7 +18,7 @@ import pytest
 from dipddpm.measure.content import own_digest, read_sources
 from dipddpm.measure.exit_codes import CANNOT_WRITE, DIVERGED, HOLDS, MEANINGS
 from dipddpm.measure.files import CannotWrite, check_writable, tidy
-from dipddpm.measure.gate.baseline import key_of
+from dipddpm.measure.gate.keys import key_of
 from dipddpm.measure.gate.session_gate import GATE, Gate, partial, selection
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.record import INTERRUPTED, UNFINISHED, Measure, Record

@@ -19,12 +19,14 @@ from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import inside, write_json
 from dipddpm.measure.record import Run
 from dipddpm.measure.strict_json import json_of
+from dipddpm.report.page.assets import assets_digest
 from dipddpm.session.figures import Figures
 
 if TYPE_CHECKING:
     from dipddpm.report.comparisons import Comparisons
 
 MANIFEST = "made-from.json"
+TABLES = "tables"  # the folder of the LaTeX tables
 
 
 class MadeFrom(Struct, forbid_unknown_fields=True):
@@ -51,7 +53,7 @@ def write_report(run: Run, figures: Figures, pictures_of: Sequence[Path] = ()) -
     Args:
         pictures_of: folders of reports. Pictures of restorations are taken over from the first that is of this run.
     """
-    folder, made_of = figures.folder.parent, digest([source_digest([__name__]), run.content()])
+    folder, made_of = figures.folder.parent, digest([source_digest([__name__]), assets_digest(), run.content()])
     if report := next((other for other in pictures_of if _manifest(other).get("made of") == made_of), None):
         figures.adopt(report / "figures")
 
@@ -72,18 +74,33 @@ def write_report(run: Run, figures: Figures, pictures_of: Sequence[Path] = ()) -
 
 
 def _made(run: Run, figures: Figures, comparisons: Callable[[], Comparisons]) -> dict:
-    """Write the tables; what the manifest says of them."""
+    """Write tables and page; what the manifest says of them."""
+    from dipddpm.report import columns, latex
     from dipddpm.report.leaderboard import frame
     from dipddpm.report.markdown import terminal, write
+    from dipddpm.report.page.document import write_page
 
-    table = frame(run, comparisons())
-    files = write(run, table, figures.folder.parent, figures.paths, comparisons())
-    return {"files": {file.name: _hash(file) for file in files}, "terminal": terminal(run, table, comparisons())}
+    folder, table = figures.folder.parent, frame(run, comparisons())
+    files = list(write(run, table, folder, figures.paths, comparisons()))
+    files += [columns.write(files, folder), *latex.write(run, table, folder, comparisons())]
+    files.append(write_page(comparisons(), table, folder, figures.paths))
+    named = {file.relative_to(folder).as_posix(): _hash(file) for file in files}
+    return {"files": named, "terminal": terminal(run, table, comparisons())}
 
 
 def _whole(folder: Path, manifest: dict) -> bool:
     """Every file of the report is as it was written."""
     return all((folder / name).is_file() and _hash(folder / name) == found for name, found in manifest["files"].items())
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A file of a report by its name in the manifest: in the folder itself, or in that of the LaTeX tables.
+
+    Raises:
+        ValueError: a name that leads elsewhere.
+    """
+    first, _, rest = str(name).partition("/")
+    return inside(folder / TABLES, rest) if first == TABLES and rest else inside(folder, name)
 
 
 def _hash(file: Path) -> str:
@@ -95,7 +112,7 @@ def _manifest(folder: Path) -> dict:
     try:
         found = to_builtins(json_of((folder / MANIFEST).read_bytes(), MadeFrom))
         for name in found["files"]:
-            inside(folder, name)
+            _file(folder, name)
     except (OSError, ValueError):
         return {}
     return found

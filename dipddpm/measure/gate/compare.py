@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 
 from dipddpm.measure.content import digest
-from dipddpm.measure.gate.baseline import BY, BaselineEntry, Section, entries_of, gated, shared_keys
+from dipddpm.measure.gate.baseline import BaselineEntry, Section, entries_of, gated
+from dipddpm.measure.gate.keys import BY, shared_keys
 from dipddpm.measure.gate.outcomes import Comparison, Finding, Outcome
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.instruments.paired_timing import LEAST_PAIRS, judge

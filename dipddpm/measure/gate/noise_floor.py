@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dipddpm.measure.gate.baseline import Section, entries_of, key_of
+from dipddpm.measure.gate.baseline import Section, entries_of
 from dipddpm.measure.gate.compare import compare
+from dipddpm.measure.gate.keys import key_of
 from dipddpm.measure.gate.tolerances import Tolerances
 from dipddpm.measure.instruments.paired_timing import judge, steady
 from dipddpm.measure.record import Measure, Run

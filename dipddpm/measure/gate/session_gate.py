@@ -11,8 +11,9 @@ import pytest
 
 from dipddpm.measure.exit_codes import NO_BASELINE, NOTHING
 from dipddpm.measure.files import write_text
-from dipddpm.measure.gate.baseline import NoBaseline, Section, key_of, load, section_for, section_of
+from dipddpm.measure.gate.baseline import NoBaseline, Section, load, section_for, section_of
 from dipddpm.measure.gate.compare import compare
+from dipddpm.measure.gate.keys import key_of
 from dipddpm.measure.record import Measure, MeasureError, Run
 
 GATE: pytest.StashKey[Gate] = pytest.StashKey()

@@ -19,11 +19,11 @@ from dipddpm.report.figures import (
     training_curves,
 )
 from dipddpm.report.figures.canvas import save, style
-from dipddpm.report.figures.front import pareto_front
 from dipddpm.report.figures.pictures import picture_grid
 from dipddpm.report.file_names import file_name
 from dipddpm.report.growth import SUITE as GROWTH
 from dipddpm.report.growth import growths
+from dipddpm.report.pareto import pareto_front
 from dipddpm.report.training_curves import CURVES, curves
 
 __all__ = ["draw", "pareto_front", "picture_grid"]

@@ -20,19 +20,17 @@ from dipddpm.report.figures.canvas import (
     WARM,
     WARM_MARKERS,
     Look,
-    architecture,
     best,
     headline,
     intervals,
-    iterations,
     legend_right,
     limits,
     mean,
     sheet,
     ticks,
     unit_label,
-    words,
 )
+from dipddpm.report.words import architecture, iterations, words
 
 TOGETHER = 3  # as many architectures fit into one panel
 ALONE = " alone"  # the name of an arm at budget 0 ends like this

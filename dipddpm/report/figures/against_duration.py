@@ -17,18 +17,15 @@ from dipddpm.report.figures.canvas import (
     WARM,
     WARM_MARKERS,
     Look,
-    architecture,
     best,
     headline,
     intervals,
-    iterations,
     limits,
-    name_at,
     sheet,
     ticks,
     unit_label,
-    words,
 )
+from dipddpm.report.words import architecture, iterations, name_at, words
 
 COLORS = (*WARM, *COLD[1:])  # the first cold colour belongs to the control
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from dipddpm.report.contrast import Sample
 from dipddpm.report.figures.canvas import headline, legend_right, mean, sheet, ticks, unit_label
-from dipddpm.report.figures.front import ROLES, entry, line, number_members, pareto_front
+from dipddpm.report.figures.front import ROLES, entry, line, number_members
+from dipddpm.report.pareto import pareto_front
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -22,6 +21,7 @@ from dipddpm.measure.files import write_atomically
 from dipddpm.measure.statistics import Estimate
 from dipddpm.report.contrast import Sample
 from dipddpm.report.metric_names import metric_name
+from dipddpm.report.words import words
 
 DPI, WIDTH = 150, 7.0
 # Okabe and Ito (2008): colours that colour-blind readers can tell apart. Warm ones are for treatments, cold for
@@ -77,11 +77,6 @@ def save(figure: Figure, stem: Path) -> Path:
     return path
 
 
-def words(name: str) -> str:
-    """A name from the code as readers see it: without underscores and colons."""
-    return re.sub("[_:]", " ", name)
-
-
 def headline(samples: Sequence[Sample], primary: str) -> str:
     """The beginning of a title: the group, the number of images, and the metric."""
     first, leaks = samples[0], all(s.record.leak != "none" for s in samples)
@@ -96,11 +91,6 @@ def unit_label(samples: Sequence[Sample], primary: str) -> str:
     return metric_name(primary) + unit + ("" if measure.higher_is_better else ", lower is better")
 
 
-def name_at(sample: Sample) -> str:
-    """Arm and budget."""
-    return words(sample.record.arm) + (f" at {sample.record.budget} NFE" if sample.record.budget else "")
-
-
 def mean(sample: Sample, primary: str) -> float:
     """Mean over photographs and repeats."""
     return sample.mean(primary)
@@ -111,16 +101,6 @@ def best(samples: Iterable[Sample], primary: str) -> Sample:
     listed = list(samples)
     sign = 1 if listed[0].record.measures[primary].higher_is_better else -1
     return max([s for s in listed if primary in s.record.chosen] or listed, key=lambda s: sign * mean(s, primary))
-
-
-def architecture(sample: Sample) -> str:
-    """Architecture of the first stage; "" for an arm without one."""
-    return str(sample.record.axes.get("architecture") or "")
-
-
-def iterations(sample: Sample) -> int:
-    """Duration of the first stage, a mean over images where it differs; 0 for an arm without one."""
-    return round(float(str(sample.record.axes.get("iterations") or 0)))
 
 
 def intervals(

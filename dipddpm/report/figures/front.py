@@ -11,35 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from dipddpm.report.contrast import Sample
-from dipddpm.report.figures.canvas import COLD, DPI, GREY, WARM, words
+from dipddpm.report.figures.canvas import COLD, DPI, GREY, WARM
+from dipddpm.report.words import ROLE_WORDS, words
 
 ROLES = {  # {role: (label, colour, marker)}, in the order in which they are drawn
-    "bound": ("bound, saw the target", GREY, "x"),
-    "ablation": ("ablation", WARM[2], "v"),
-    "part": ("prior alone", WARM[1], "^"),
-    "treatment": ("treatment", WARM[0], "o"),
-    "control": ("control", COLD[0], "s"),
+    "bound": (ROLE_WORDS["bound"], GREY, "x"),
+    "ablation": (ROLE_WORDS["ablation"], WARM[2], "v"),
+    "part": (ROLE_WORDS["part"], WARM[1], "^"),
+    "treatment": (ROLE_WORDS["treatment"], WARM[0], "o"),
+    "control": (ROLE_WORDS["control"], COLD[0], "s"),
 }
-
-
-def pareto_front(costs: Sequence[float], values: Sequence[float], higher_is_better: bool = True) -> list[int]:
-    """The points that no other point beats. One beats another if it is no dearer and no worse, and not equal to it.
-
-    Of equal points the first is kept.
-
-    Args:
-        costs: (n,), lower is better.
-        values: (n,).
-
-    Returns:
-        Indices into the points, by rising cost.
-    """
-    sign = 1 if higher_is_better else -1
-    front: list[int] = []
-    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -sign * values[i])):
-        if not front or sign * values[i] > sign * values[front[-1]]:
-            front.append(i)
-    return front
 
 
 def line(axes: Axes, front: Sequence[tuple], right: float) -> None:

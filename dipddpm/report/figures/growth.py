@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from dipddpm.report.figures.canvas import COLD, COLD_MARKERS, GREY, WARM, WARM_MARKERS, sheet, words
+from dipddpm.report.figures.canvas import COLD, COLD_MARKERS, GREY, WARM, WARM_MARKERS, sheet
 from dipddpm.report.growth import Growth
+from dipddpm.report.words import words
 
 LOOKS = list(zip((*WARM, *COLD), (*WARM_MARKERS, *COLD_MARKERS), strict=False))
 LINE = 2 * 8.5 * 1.2 / 72  # height of a label of two lines, in inches

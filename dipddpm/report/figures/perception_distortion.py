@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 
 from dipddpm.report.contrast import Sample
 from dipddpm.report.figures.canvas import GREY, Look, headline, legend_right, mean, sheet, unit_label
-from dipddpm.report.figures.front import ROLES, entry, line, number_members, pareto_front
+from dipddpm.report.figures.front import ROLES, entry, line, number_members
 from dipddpm.report.metric_names import metric_name
+from dipddpm.report.pareto import pareto_front
 
 KEPT = 0.8  # share of the arms, the best ones by either judge, that the axes are scaled to
 

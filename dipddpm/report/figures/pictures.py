@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dipddpm.report.figures.canvas import DPI, WIDTH, save, style, words
+from dipddpm.report.figures.canvas import DPI, WIDTH, save, style
+from dipddpm.report.words import words
 
 GAP, WIDEST = 0.05, 1.6  # inches: space between pictures; width of a picture, unless its own pixels need more
 

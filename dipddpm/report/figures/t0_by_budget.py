@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dipddpm.report.contrast import Sample
-from dipddpm.report.figures.canvas import WARM, headline, mean, sheet, unit_label, words
+from dipddpm.report.figures.canvas import WARM, headline, mean, sheet, unit_label
+from dipddpm.report.words import words
 
 
 def chart(samples: Sequence[Sample], primary: str) -> Figure | None:

@@ -8,19 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dipddpm.measure.statistics import repeats_interval
-from dipddpm.report.figures.canvas import (
-    COLD,
-    COLD_MARKERS,
-    GREY,
-    WARM,
-    WARM_MARKERS,
-    Look,
-    legend_right,
-    sheet,
-    ticks,
-    words,
-)
+from dipddpm.report.figures.canvas import COLD, COLD_MARKERS, GREY, WARM, WARM_MARKERS, Look, legend_right, sheet, ticks
 from dipddpm.report.training_curves import Curve
+from dipddpm.report.words import words
 
 HEADINGS = {"plain": "plain", "treatment": "treatments", "control": "controls", "prior": "priors alone"}
 
