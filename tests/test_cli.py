@@ -163,7 +163,10 @@ def names(folder):
     return sorted(path.name for path in Path(folder).rglob("*") if path.is_file())
 
 
-REPORT = ["chart.png", "chart.svg", "drawn-from.json", "leaderboard.csv", "leaderboard.md", "made-from.json"]
+REPORT = [
+    "chart.png", "chart.svg", "columns.md", "drawn-from.json", "index.html", "leaderboard.csv", "leaderboard.md",
+    "made-from.json", "task-psnr.tex", "task-st_lpips.tex", "verdicts.tex",
+]  # fmt: skip
 PICTURES = ["grid-task.png", "grid-task.svg"]
 
 
@@ -177,7 +180,8 @@ def test_a_published_report_has_the_pictures_of_its_run(latest, capsys):
 
 def test_a_published_report_is_of_no_other_run(latest, capsys):
     assert main(["publish", "runs/run.json"]) == 0
-    Path("reports/reference/populations.csv").write_text("of before", encoding="utf-8")
+    for name in ("populations.csv", "tables/other-psnr.tex"):
+        Path("reports/reference", name).write_text("of before", encoding="utf-8")
     planted.experiment(-1.0, 0.0, seed=1, treatments=1).save(Path("runs/other.json"))
     assert main(["publish", "runs/other.json"]) == 0
     assert names("reports/reference") == REPORT and "populations.csv" in capsys.readouterr().out

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     written = (*report.files, *report.figures)
     for path in written:
         print(f"wrote {path}")
-    for path in (*REFERENCE.glob("*.md"), *REFERENCE.glob("*.csv")):
+    for path in (found for kind in ("*.md", "*.csv", "tables/*.tex") for found in REFERENCE.glob(kind)):
         if path not in written:  # a table of the run before, which this run has no records for
             path.unlink()
             print(f"removed {path}")
