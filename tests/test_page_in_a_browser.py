@@ -12,6 +12,7 @@ from planted import experiment
 from test_page import HOSTILE, page_of, sheet_of
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
+waiting = pytest.importorskip("selenium.webdriver.support.ui", reason="pip install selenium")
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="no chromium and chromedriver: apt install chromium-driver"
@@ -112,9 +113,8 @@ def test_the_numbers_of_a_chart_are_a_table_that_a_keyboard_reaches(browser, fil
     opened(browser, file)
     summary = browser.find_element("css selector", "details.numbers summary")
     summary.send_keys("\n")
-    found = browser.execute_script(
-        "return [...document.querySelectorAll('details.numbers[open] tbody tr')].map(r => r.innerText)"
-    )
+    script = "return [...document.querySelectorAll('details.numbers[open] tbody tr')].map(r => r.innerText)"
+    found = waiting.WebDriverWait(browser, 10).until(lambda b: b.execute_script(script))  # the table is made on opening
     assert len(found) > 5 and any("dip net0 100" in row for row in found)
 
 
