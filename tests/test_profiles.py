@@ -13,6 +13,7 @@ from dipddpm.experiments.generation_arms import generation_cells
 from dipddpm.experiments.profiles import EVERY_WAY, PARTS, PROFILES, all_axes, profile
 from dipddpm.experiments.tuning import candidates, draw_trials
 from dipddpm.injection import injection
+from dipddpm.measure.gate.compare import LEAST_IMAGES
 from dipddpm.priors import priors
 from dipddpm.restore import Setting
 from dipddpm.tasks import tasks
@@ -205,3 +206,7 @@ def test_a_profile_that_leaves_a_track_out_says_where_it_is(name):
 def test_unknown_profile():
     with pytest.raises(InputError, match="unknown profile 'huge': choose from smoke, quick, standard, full"):
         profile("huge")
+
+
+def test_smoke_has_the_images_that_the_gate_compares_across_machines():
+    assert profile("smoke").restoration.images >= LEAST_IMAGES
