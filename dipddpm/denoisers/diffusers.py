@@ -140,9 +140,7 @@ class DiffusersDenoiser(Denoiser):
         except OSError as error:
             raise self._error(f"{path.name} cannot be read ({error.strerror})") from error
         try:
-            content = json.loads(
-                text
-            )  # with Infinity, which is no JSON: the library itself writes it for some schedulers
+            content = json.loads(text)  # with Infinity, which is no JSON: some schedulers of the library write it
         except (ValueError, RecursionError) as error:
             raise self._error(f"{path.name} is damaged ({brief(error)})") from error
         if not isinstance(content, dict):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dipddpm.measure.store import Call, Store, Stored
-from dipddpm.memo import Execute, direct
-from dipddpm.sweep.points import Asking, Attempt, NotYet, Points, is_left
+from dipddpm.sweep.points import Asking, Attempt, Points, is_left
 from dipddpm.sweep.stand_ins import stand_in
 from dipddpm.sweep.work import Paces, steps
 
@@ -24,21 +23,10 @@ class Planning(Asking):
         super().__init__(store)
         self.wanted: dict[str, Call] = {}
 
-    def __call__(
-        self,
-        function: Callable[..., Mapping[str, object]],
-        arguments: Mapping[str, object],
-        *,
-        aside: Mapping[str, object] | None = None,
-        run: Execute = direct,
-    ) -> Stored:
-        call = self.store.call(function, arguments, aside)
-        if found := self.store.find(call):
-            return found
+    def _missing(self, call: Call) -> Stored:
         made = None if is_left(call) else stand_in(call)
         if made is None:
-            self.asked = call
-            raise NotYet(call.key)
+            return super()._missing(call)
         self.wanted[call.key] = call
         return Stored(call.key, made, 1.0, 0, fresh=False)
 

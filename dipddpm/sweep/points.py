@@ -46,8 +46,10 @@ class Asking:
         run: Execute = direct,
     ) -> Stored:
         call = self.store.call(function, arguments, aside)
-        if found := self.store.find(call):
-            return found
+        return self.store.find(call) or self._missing(call)
+
+    def _missing(self, call: Call) -> Stored:
+        """What is done about a call that is not in the store."""
         self.asked = call
         raise NotYet(call.key)
 
