@@ -94,8 +94,8 @@ def small_session(memo, architecture="deep_decoder", prior="dip"):
     for task in chosen.restoration.tasks:
         controls = ("noise", "blur", "biharmonic", "tv", "wavelet", "mmse", "pnp", "learned", "matched")
         for name in (*controls, "oracle", "shuffled", prior):
-            arm = Arm.named(name)
-            arm = replace(arm, architecture=architecture, iterations=6) if arm.prior.uses_dip else arm
+            fitted = (architecture, 6) if Arm.named(name).prior.uses_dip else ()
+            arm = Arm.named(name, *fitted)
             if arm.prior.applies(experiments.fits.observation(task, "test")):
                 restoration.cell(task, arm, 2)
     stopped = Arm.named(prior, architecture, 6, "es-wmv")
@@ -296,7 +296,9 @@ def assert_alike(made, real, where):
     if isinstance(real, torch.Tensor):
         assert isinstance(made, torch.Tensor) and (made.shape, made.dtype) == (real.shape, real.dtype), where
     elif isinstance(real, dict):
-        assert not made or set(made) == set(real), where
+        # An optimizer that has made no step has no moments yet; a plan hands the state on and never looks into it.
+        lacks = {name for name in set(real) - set(made) if name.startswith("optimizer.")}
+        assert not made or set(made) == set(real) - lacks, where
         for name in made:
             assert_alike(made[name], real[name], f"{where}.{name}")
     elif isinstance(real, list | tuple):

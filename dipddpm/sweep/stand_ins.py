@@ -44,7 +44,7 @@ def _fit(a: Values, rng: random.Random) -> dict[str, Any]:
     images, durations = a["observation"].pinv, a["iterations"]
     seconds = tuple(float(i) for i in durations)
     loss = torch.zeros(len(durations), len(images))
-    charged = torch.full((len(images),), durations[-1])
+    charged = torch.full((len(images),), float(durations[-1]))
     fit = DipFit(
         tuple(durations), _like(images, rng, len(durations)), _like(images, rng, len(durations)), loss, seconds, 1,
         {rule.name: (_like(images, rng), charged) for rule in a["rules"]},
