@@ -120,7 +120,12 @@ def test_hostile_names_are_text():
     assert "<script" not in "".join(line for line in shown.splitlines() if line.startswith("|"))
 
 
-@pytest.mark.parametrize("records", [[], [record("noise", "control", [20.0])]], ids=["nothing", "one image"])
+IN_NO_TABLE = replace(record("noise", "control", [20.0]), suite="ablation")
+
+
+@pytest.mark.parametrize(
+    "records", [[], [record("noise", "control", [20.0])], [IN_NO_TABLE]], ids=["nothing", "one image", "in no table"]
+)
 def test_a_run_with_little_in_it_has_a_page(records):
     text = page_of(run(records))
     assert "there is no verdict" in text and "What this run cannot tell" in text

@@ -9,7 +9,9 @@ from dipddpm.fitting.trajectory import Problem, Steps, Trajectory
 
 @dataclass(eq=False)
 class Bend(Trajectory):
-    """The loop of the original, with a penalty on the curvature of the image.
+    """min over theta of || A f_theta(z) - y ||^2 / n + weight * || f_theta(z)'' ||^2 / n
+
+    The loop of the original, with a penalty on the second differences of the image along its rows and columns.
 
     Attributes:
         weight: of the penalty.
