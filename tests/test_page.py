@@ -120,7 +120,7 @@ def test_hostile_names_are_text():
     assert "<script" not in "".join(line for line in shown.splitlines() if line.startswith("|"))
 
 
-IN_NO_TABLE = replace(record("noise", "control", [20.0]), suite="ablation")
+IN_NO_TABLE = replace(record("noise", "control", [20.0]), chosen=())
 
 
 @pytest.mark.parametrize(

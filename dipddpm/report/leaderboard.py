@@ -44,9 +44,8 @@ def frame(run: Run, comparisons: Comparisons | None = None) -> pd.DataFrame:
                     for name in CONTRASTS:
                         row |= _contrast(name, contrasts.get(name))
                     rows.append(row)
-    if not rows:
-        return pd.DataFrame(columns=["group", "judge", "rank", "arm", "role", "leak"])
-    return pd.DataFrame(rows).astype({"rank": "Int64"})  # a row that diverged has none
+    table = pd.DataFrame(rows)
+    return table if table.empty else table.astype({"rank": "Int64"})  # a row that diverged has none
 
 
 def levels(run: Run, metric: str, others: Sequence[Sample] = ()) -> dict[str, float]:
