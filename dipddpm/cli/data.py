@@ -8,6 +8,7 @@ import json
 from tabulate import tabulate
 
 from dipddpm.data import SPLITS, datasets, open_dataset
+from dipddpm.data.split_leaks import leaks_of_splits, warn_of_leaks
 from dipddpm.errors import InputError
 
 
@@ -32,4 +33,5 @@ def run(args: argparse.Namespace) -> None:
                 rows.append({"split": split, "images": count, "photographs": len(set(photographs)), "note": ""})
         if not any(row["images"] for row in rows):
             raise InputError(str(rows[0]["note"]))
+        warn_of_leaks(dataset.label, leaks_of_splits(dataset))
     print(json.dumps(rows, indent=1) if args.json else tabulate(rows, headers="keys"))

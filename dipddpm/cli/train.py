@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dipddpm.cli.options import provenance, writable, writable_folder
 from dipddpm.data import open_dataset
+from dipddpm.data.split_leaks import leaks_of_splits, warn_of_leaks
 from dipddpm.distributed import Processes, processes
 from dipddpm.injection import Injection, injection, injections
 from dipddpm.measure.instruments.timer import synchronised
@@ -33,7 +34,9 @@ def run(args: argparse.Namespace) -> None:
     if args.injection != "none":
         writable_folder(args.cache, "--cache")
     dataset = open_dataset(args.dataset, args.data_root, args.size)
-    images, held_out = dataset.load("train"), dataset.sample("test", args.held_out, or_fewer=True)
+    if dataset.takes_location:  # what is shipped is known, and cifar10 is large
+        warn_of_leaks(dataset.label, leaks_of_splits(dataset))
+    images, held_out = dataset.images("train"), dataset.sample("test", args.held_out, or_fewer=True)
     settings = TrainingSettings(
         args.steps, batch=args.batch, lr=args.lr, ema_decay=args.ema, seed=args.seed, precision=args.precision,
         compiled=args.compile,

@@ -36,6 +36,7 @@ class Cifar10(Dataset):
 
     name = "cifar10"
     licence = "no licence stated by its authors; research use with citation (Krizhevsky 2009)"
+    known_copies = "about 3 % of its test images are in its training half too (Barz and Denzler 2020, ciFAIR)"
     how_to_get = "downloaded by torchvision on first use, or put cifar-10-batches-py under --data-root"
 
     @staticmethod

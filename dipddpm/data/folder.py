@@ -109,6 +109,10 @@ class Folder(Dataset):
             return self._without_copies[split]
         return files
 
+    def count(self, split: Split) -> int:
+        """How many files a split has, copies of images of other splits included. None is opened."""
+        return len(self._listed(split))
+
     def place_of(self, split: Split) -> Path:
         """The folder that the images of a split lie in, or their class folders do."""
         folder, splits = Path(self.location or ""), self._split_folders()

@@ -87,6 +87,7 @@ class PhotoPatches(Dataset):
 
     name = "photo-patches"
     licence = "; ".join(f"{p.name}: {p.source}" for photographs in PHOTOGRAPHS.values() for p in photographs)
+    known_copies = "its splits are split by photograph"
     how_to_get = "installed with scikit-image, scikit-learn and matplotlib"
 
     def load(self, split: Split) -> Tensor:

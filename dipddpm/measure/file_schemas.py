@@ -86,6 +86,17 @@ class PaceFile(msgspec.Struct, forbid_unknown_fields=True):
     samples: Annotated[list[Positive], Meta(min_length=1)]
 
 
+class SplitsFile(msgspec.Struct, forbid_unknown_fields=True, rename={"left_out": "left out"}):
+    """What the splits of the data have in common, in a run file."""
+
+    sizes: dict[Name, Count]
+    left_out: dict[Name, Text]
+    equal: Count
+    near: Count
+    pairs: list[Annotated[list[Name], Meta(min_length=2, max_length=2)]]
+    known: Text
+
+
 class RunFile(msgspec.Struct, forbid_unknown_fields=True):
     """A run file, without its version."""
 
@@ -105,6 +116,7 @@ class RunFile(msgspec.Struct, forbid_unknown_fields=True):
     selected: Text = ""
     failures: dict[Text, Text] = {}
     paces: list[PaceFile] = []
+    splits: SplitsFile | UnsetType = UNSET
 
 
 class EntryOf(msgspec.Struct, forbid_unknown_fields=True):

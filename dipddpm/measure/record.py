@@ -157,6 +157,9 @@ class Run:
         failed: number of tests that failed, whose records are missing.
         failures: {test: why it failed, in one line}.
         paces: of every kind of work in the records, measured in turns on this machine; empty where none were.
+        splits: what the splits of the data have in common: ``sizes`` of those compared, ``left out`` with the reason,
+            pairs that are ``equal`` or ``near`` copies, the first of them by name in ``pairs``, and ``known``, why
+            near copies were not looked for; empty where nothing was compared.
     """
 
     title: str
@@ -175,6 +178,7 @@ class Run:
     selected: str = ""
     failures: dict[str, str] = field(default_factory=dict)
     paces: list[Pace] = field(default_factory=list)
+    splits: dict = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
@@ -197,8 +201,9 @@ class Run:
         JSON has no NaN. A value that is not finite is written as null and read as NaN.
         """
         text = asdict(self)
-        if not self.paces:
-            del text["paces"]
+        for name in ("paces", "splits"):
+            if not text[name]:
+                del text[name]
         for record in text["records"]:
             for name in [name for name in OPTIONAL if not record[name]]:
                 del record[name]

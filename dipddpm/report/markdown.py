@@ -19,6 +19,7 @@ from dipddpm.report.leaderboard import frame
 from dipddpm.report.metric_names import metric_name
 from dipddpm.report.picture_sheet import PREFIX
 from dipddpm.report.sentence import sentence
+from dipddpm.report.splits import splits_words
 from dipddpm.report.tables import (
     duration_frame,
     leaderboard_table,
@@ -188,6 +189,8 @@ def _folded(summary: str, *parts: str) -> list[str]:
 def _settings(run: Run) -> str:
     """What was run, and on which machine."""
     lines = [f"- {name}: {value}" for name, value in run.settings.items()]
+    if said := splits_words(run):
+        lines.append(f"- splits: {said}")
     m = run.machine
     lines.append(f"- machine: {m['gpu'] or m['cpu']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}")
     if run.selected:

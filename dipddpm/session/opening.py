@@ -7,6 +7,7 @@ import gc
 from collections.abc import Sequence
 
 from dipddpm.data import open_dataset
+from dipddpm.data.split_leaks import leaks_of_splits, warn_of_leaks
 from dipddpm.denoisers import open_denoiser
 from dipddpm.device import default_precision, open_device
 from dipddpm.dip import architecture_class
@@ -121,6 +122,8 @@ def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> R
     first = opened[0]
     chosen, axes = first.profile, first.profile.restoration
     photographs = len(set(first.fits.images("test").photographs))
+    leaks = leaks_of_splits(first.dataset, first.memo)
+    warn_of_leaks(first.dataset.label, leaks)
     counts = f"{axes.images} test images of {photographs} photographs, {axes.validation_images} validation images"
     return Run(
         title="Does a Deep Image Prior start pay for itself?",
@@ -142,4 +145,5 @@ def describe_run(option: argparse.Namespace, opened: Sequence[Experiments]) -> R
         stages=["dip", "diffusion"],
         machine=machine(),
         config=chosen.decides(),
+        splits=leaks,
     )

@@ -11,6 +11,7 @@ from dipddpm.report.comparisons import Comparisons, Tested
 from dipddpm.report.metric_names import metric_name
 from dipddpm.report.population_contrasts import cannot_tell
 from dipddpm.report.sentence import digits
+from dipddpm.report.splits import named
 from dipddpm.report.verdict import CANNOT_TELL, LEAST_CLUSTERS, TOO_FEW, TOO_SMALL, Verdict
 from dipddpm.report.words import words
 
@@ -54,6 +55,8 @@ def _of_the_session(run: Run) -> list[str]:
         said.append(f"Anything about the suites that were not run. This run is a part: {run.selected}.")
     if run.failed:
         said.append(f"Anything about the {run.failed} tests that failed: their rows are missing.")
+    if copies := run.splits.get("equal", 0) + run.splits.get("near", 0):
+        said.append(f"How it is with images that no other split has; pairs in different splits: {copies}{named(run)}.")
     repeats = {r.repeat for r in run.records}
     if len(repeats) == 1:
         said.append("How much another seed changes: every number is of a single seed.")

@@ -24,6 +24,7 @@ from dipddpm.report.page.pictures import Gallery, galleries
 from dipddpm.report.page.vega import Chart
 from dipddpm.report.population_contrasts import cannot_tell
 from dipddpm.report.sentence import break_even_words, claim, contrast_words, open_words, seconds
+from dipddpm.report.splits import splits_words
 from dipddpm.report.tables import duration_frame, levels_frame, stage_frame
 from dipddpm.report.training_curves import curves as training_curves
 from dipddpm.report.training_curves import levels as training_levels
@@ -100,6 +101,7 @@ class Page:
     machine: dict[str, str]
     limits: Sequence[str]
     reading: Sequence[str] = field(default_factory=list)
+    splits: str = ""
 
 
 def page(comparisons: Comparisons, table: pd.DataFrame, figures: Sequence[Path]) -> Page:
@@ -118,7 +120,7 @@ def page(comparisons: Comparisons, table: pd.DataFrame, figures: Sequence[Path])
         [task for g, task in zip(groups, tasks, strict=True) if g not in verdicts],
         _populations(run), _trainings(run),
         [_stages(stages, suite, comparisons) for suite in dict.fromkeys(r.suite for r in stages)],
-        machine(run), limits(comparisons, verdicts), reading(run),
+        machine(run), limits(comparisons, verdicts), reading(run), splits_words(run),
     )  # fmt: skip
 
 
