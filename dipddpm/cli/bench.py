@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import dipddpm
-from dipddpm.errors import InputError
 from dipddpm.measure.exit_codes import BAD_INPUT
 from dipddpm.registry import choose
+from dipddpm.session.suite_files import suites, suites_folder
 
 CONFIGURATION = Path(__file__).with_name("bench.ini")
 PLUGINS = ("dipddpm.session.plugin", "dipddpm.session.suites")
@@ -51,24 +50,6 @@ class _Session:
 
     def pytest_cmdline_main(self) -> None:
         self.began = True
-
-
-def suites_folder() -> Path:
-    """The folder of the suites: in the package where it was installed, at the top of the repository where it was not.
-
-    Raises:
-        InputError: it is in neither place.
-    """
-    package = Path(dipddpm.__file__).parent
-    for folder in (package / "bench_suites", package.parent / "bench"):
-        if (folder / "bench_controls.py").is_file():
-            return folder
-    raise InputError(f"{package}: its suites are missing; install the package again")
-
-
-def suites() -> dict[str, Path]:
-    """{name: file} of every suite: ``controls`` is ``bench_controls.py``."""
-    return {file.stem.removeprefix("bench_"): file for file in sorted(suites_folder().glob("bench_*.py"))}
 
 
 def _suite(name: str) -> Path:

@@ -37,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="VERB")
     for add in (
         add_bench, add_fit, add_restore, add_new, add_data,
-        _train, _train_extractor, _train_warm_start, _train_educated, _generate, _score, _report, _publish, _compare,
-        _baseline, _calibrate, _sweep, _profile, _doctor, _cache,
+        _train, _train_extractor, _train_warm_start, _train_educated, _generate, _score, _report, _submit, _publish,
+        _compare, _baseline, _calibrate, _sweep, _profile, _doctor, _cache,
     ):  # fmt: skip
         add(verbs)
     add_examples(verbs)
@@ -182,15 +182,33 @@ def _score(verbs: argparse._SubParsersAction) -> None:
 
 def _report(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
-        "report", help="draw tables and figures from the raw file of a run",
-        epilog="Pictures of restorations are not in the raw file: they stay where DIR holds them for this run.",
+        "report", help="tables and figures of a run, or the public table of submissions",
+        description="Of one RUN.json, draw tables and figures. Of files that `dipddpm submit` wrote, make the public "
+        "table: what compares is merged, the rest is refused with the reason in one line.",
     )  # fmt: skip
-    p.add_argument("run", type=path, help="RUN.json")
+    p.add_argument("files", type=path, nargs="+", metavar="FILE", help="RUN.json, or results/*.json")
     p.add_argument(
-        "--out", type=path, default=Path("reports/latest"), metavar="DIR",
-        help="folder, which then holds the report of this run and of no other (default %(default)s)",
+        "--out", type=path, metavar="DIR",
+        help="folder, which then holds the report of this run and of no other (default reports/latest; of submissions "
+        "reports/public)",
     )  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print what was written, and what was refused, as JSON")
     p.set_defaults(module="dipddpm.cli.report")
+
+
+def _submit(verbs: argparse._SubParsersAction) -> None:
+    p = verbs.add_parser(
+        "submit", help="check a run in full, and write it as a file that a pull request can add to results/",
+        description="Check that a run is whole, that its numbers agree with each other, and that it is what this "
+        "version makes of its profile; then write it with what its report says of it. No file is ever overwritten.",
+        epilog="exit code 2 if a run is refused, with every reason in a line. docs/submissions.md says more.",
+    )  # fmt: skip
+    p.add_argument("files", type=path, nargs="+", metavar="RUN.json", help="run files; with --check, submissions")
+    p.add_argument("--by", default="", metavar="NAME", help="who wants to be named in the table (default: nobody)")
+    p.add_argument("--out", type=path, default=Path("results"), metavar="DIR", help="folder (default %(default)s)")
+    p.add_argument("--check", action="store_true", help="check files that submit wrote, and write nothing")
+    p.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    p.set_defaults(module="dipddpm.cli.submit")
 
 
 def _publish(verbs: argparse._SubParsersAction) -> None:

@@ -32,9 +32,5 @@ def run(args: argparse.Namespace) -> None:
 
 def check(run: Run, file: Path) -> None:
     """Raise MeasureError unless ``run`` is whole: numbers that are quoted must not be those of a part."""
-    if run.failed:
-        raise MeasureError(f"{file}: {run.failed} tests failed, so it is not published: mend them and run again")
-    if run.selected:
-        raise MeasureError(f"{file}: not a whole run ({run.selected}), so it is not published: run all suites")
-    if not run.records:
-        raise MeasureError(f"{file}: holds no records, so there is nothing to publish")
+    if why := run.why_not_whole:
+        raise MeasureError(f"{file}: {why}, so it is not published: run all suites without a failure")

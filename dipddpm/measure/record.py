@@ -195,6 +195,15 @@ class Run:
         """The session did not come to its end, so that any record may be missing."""
         return self.selected in (UNFINISHED, INTERRUPTED)
 
+    @property
+    def why_not_whole(self) -> str:
+        """Why its numbers are those of a part, and no claim can rest on them; "" of a whole run."""
+        if self.failed:
+            return f"{self.failed} tests failed"
+        if self.selected:
+            return f"not a whole run ({self.selected})"
+        return "" if self.records else "holds no records"
+
     def content(self) -> dict:
         """The run as JSON can hold it.
 
@@ -225,16 +234,28 @@ class Run:
         """
         try:
             text = strict_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise MeasureError(f"{path}: no such run file") from error
+        except OSError as error:
+            raise MeasureError(f"{path}: cannot be read ({error.strerror}): name a run file") from error
+        except ValueError as error:
+            raise MeasureError(f"{path}: not a run file of dipddpm ({visible(str(error)):.300})") from error
+        return cls.read(text, path)
+
+    @classmethod
+    def read(cls, text: dict, path: Path) -> Run:
+        """The run that :meth:`content` gave; ``path`` is the file that it lies in, for messages.
+
+        Raises:
+            MeasureError: not a whole run, or of another schema.
+        """
+        try:
             if (schema := text.pop("schema")) != SCHEMA:
                 raise MeasureError(f"{path}: schema {schema!r:.20}, this version reads {SCHEMA}; run the suite again")
             check_run(text)
             records = [_read_record(record) for record in text.pop("records")]
             paces = [read_pace(pace) for pace in text.pop("paces", ())]
             return cls(**text, records=records, paces=paces)
-        except FileNotFoundError as error:
-            raise MeasureError(f"{path}: no such run file") from error
-        except OSError as error:
-            raise MeasureError(f"{path}: cannot be read ({error.strerror}): name a run file") from error
         except MeasureError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -23,6 +23,7 @@ class FrequencySelective(Prior):
 
     name = "fsr"
     role = "control"
+    extra = "fsr"
 
     def applies(self, observation: Observation) -> bool:
         return isinstance(observation.operator, Mask) and has_xphoto()

@@ -13,6 +13,13 @@ from dipddpm.measure.files import write_text
 FILE = "columns.md"
 # {pattern of a column: what it holds}; the first that fits the whole name counts.
 MEANINGS = {
+    "file": "name of the submission",
+    "version": "of the program that made the run",
+    "submitted": "day of the submission",
+    "by": "whoever wants to be named",
+    "machine": "GPU or CPU, and threads",
+    "(profile|data)": "what was run: the {0}",
+    "mean": "the metric of the judge, over photographs",
     "group": "task, or set of populations or training runs, within which arms compete",
     "judge": "metric by whose validation scores budget and setting of the row were chosen",
     "rank": "one more than how many arms are better beyond noise; empty for a row that diverged",
@@ -51,7 +58,7 @@ MEANINGS = {
     "(.+)>=(.+) restricted mean": "mean budget to reach it, the others censored at the largest budget: a lower bound",
     "(.+)>=(.+) median seconds": "seconds per image at which half of the images reach it",
     "stage|work|unit": "of a pace: the stage, the kind of work, and what one step of it is",
-    "low|high": "end of the 95 % interval of the pace",
+    "low|high": "end of the 95 % interval of the mean, or of the pace",
     "rounds": "rounds in which the pace was measured",
     "batch": "images in the batch that it was measured with",
     "steady": "whether the machine was steady while it was measured",

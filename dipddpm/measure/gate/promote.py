@@ -42,10 +42,22 @@ def promote(run: Run, reason: str, file: Path) -> Section:
     sections = load(file) if file.exists() else {}
     name = section_of(run)
     before = sections.get(name)
-    section = Section(
-        reason=reason.strip(),
-        date=time.strftime("%Y-%m-%d"),
-        versions={name: _version(name) for name in ("dipddpm", "torch", "numpy", "scipy")},
+    section = replace(
+        as_section(run, reason.strip(), time.strftime("%Y-%m-%d"), _versions()),
+        tolerances=before.tolerances if before else {},
+        floor=_kept(before.floor, entries) if before else {},
+        entries={key: _rounded(entry) for key, entry in entries.items()},
+    )
+    save(file, sections | {name: section})
+    return section
+
+
+def as_section(run: Run, reason: str, date: str, versions: dict) -> Section:
+    """A run as another one is compared with it, at the tolerances that a baseline has by default."""
+    return Section(
+        reason=reason,
+        date=date,
+        versions=versions,
         machine=run.machine,
         settings=run.settings,
         config=run.config,
@@ -53,12 +65,14 @@ def promote(run: Run, reason: str, file: Path) -> Section:
         origins=run.origins,
         thresholds=run.thresholds,
         grid=run.grid,
-        tolerances=before.tolerances if before else {},
-        floor=_kept(before.floor, entries) if before else {},
-        entries={key: _rounded(entry) for key, entry in entries.items()},
+        tolerances={},
+        floor={},
+        entries=entries_of(run),
     )
-    save(file, sections | {name: section})
-    return section
+
+
+def _versions() -> dict[str, str]:
+    return {name: _version(name) for name in ("dipddpm", "torch", "numpy", "scipy")}
 
 
 def _rounded(entry: BaselineEntry) -> BaselineEntry:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,6 +16,9 @@ from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.page.assets import SCRIPTS, read, vendored
 from dipddpm.report.page.sections import page
 from dipddpm.report.page.vega import Chart
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 NAME = "index.html"
 
@@ -33,12 +37,7 @@ def write_page(comparisons: Comparisons, table: pd.DataFrame, folder: Path, figu
 
 def html(comparisons: Comparisons, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str:
     """The page. Every name of a run is escaped, and only the scripts whose hash the policy lists can run."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # imported here: only a page needs it
-
-    environment = Environment(
-        loader=PackageLoader("dipddpm.report.page", "template"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    made = environment()
     charts: dict[str, Chart] = {}
 
     def place(chart: Chart) -> str:
@@ -47,10 +46,20 @@ def html(comparisons: Comparisons, table: pd.DataFrame, figures: Sequence[Path] 
         return name
 
     scripts = [*map(vendored, SCRIPTS), read("template/page.js")]
-    environment.globals |= {"place": place, "charts": lambda: json_block(charts)}
-    return environment.get_template("page.html").render(
+    made.globals |= {"place": place, "charts": lambda: json_block(charts)}
+    return made.get_template("page.html").render(
         page=page(comparisons, table, figures), style=read("template/page.css"), scripts=scripts, policy=policy(scripts)
     )
+
+
+def environment() -> Environment:
+    """What fills the templates: every text is escaped, and a name that is missing is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # imported here: only a page needs it
+
+    return Environment(
+        loader=PackageLoader("dipddpm.report.page", "template"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
 
 
 def policy(scripts: Sequence[str]) -> str:
