@@ -25,7 +25,8 @@ test: $(VENV)/installed-dev  ## linter, types and tests, these in JOBS processes
 	$(RUN) mypy
 	OMP_NUM_THREADS=1 $(RUN) pytest tests -m "not long" -n $(JOBS) --dist loadfile --durations=10
 
-test-all: $(VENV)/installed-dev  ## all tests, those that take minutes too: the nightly workflow runs it
+test-all: $(VENV)/installed-dev  ## all tests, those that take minutes or large extras too: the nightly workflow runs it
+	$(RUN) pip install --quiet --editable '.[dev,mlflow,peers,wandb]'
 	$(RUN) pytest tests --durations=20
 
 numerics: $(VENV)/installed-dev  ## the tests that compare numbers, with the instructions of a CPU without AVX-512

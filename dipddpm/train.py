@@ -48,6 +48,7 @@ def train(
     provenance: Mapping[str, object] | None = None,
     save: Save = save_checkpoint,
     clock: Callable[[], float] = time.perf_counter,
+    follow: Callable[[int, float], object] | None = None,
 ) -> dict:
     """Train ``model`` on uint8 ``images`` and write ``out`` (averaged weights) with a record of what made it.
 
@@ -64,6 +65,7 @@ def train(
         keep_at: updates after which a checkpoint ``<stem>-<update>`` is kept besides the last one.
         save: ``save(path, weights, record)`` writes a checkpoint.
         clock: seconds.
+        follow: is told every point of the loss curve, update and loss; its seconds are not charged to the training.
 
     Returns:
         the record: settings, loss curve, held-out loss at five noise levels, seconds.
@@ -102,7 +104,7 @@ def train(
         return held_out_loss(averaged, schedule, held_out, training.device, 0, injection, held_out_mu)
 
     files = TrainingFiles(out, training, course, deciding, provenance or {}, score, save, saved)
-    _update_to_the_end(files, images, mu, clock, save_every, keep_at)
+    _update_to_the_end(files, images, mu, clock, save_every, keep_at, follow if processes.first else None)
     return files.keep_checkpoint(out) if processes.first else deciding
 
 
@@ -113,6 +115,7 @@ def _update_to_the_end(
     clock: Callable[[], float],
     save_every: int,
     keep_at: Collection[int],
+    follow: Callable[[int, float], object] | None,
 ) -> None:
     """All updates that are left, with a progress bar; state and checkpoints are written as they fall due."""
     training, course, first = files.training, files.course, files.training.processes.first
@@ -132,6 +135,10 @@ def _update_to_the_end(
             if at % CURVE_EVERY == 0 or at == steps:
                 loss = course.add_point(at)
                 bar.set_postfix(loss=f"{loss:.4f}", images_s=f"{at * batch / course.seconds:.0f}")
+                if follow:
+                    began = clock()
+                    follow(at, loss)
+                    started += clock() - began
 
             # A checkpoint. It comes before the state: a run that goes on from there does not come by this update again.
             if at in keep_at and first:

@@ -17,6 +17,7 @@ from dipddpm.dip import DeepImagePrior
 from dipddpm.fitting import fit_dip
 from dipddpm.rng import ImageRng
 from dipddpm.tasks import task
+from dipddpm.trackers import trackers
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", *sorted((ROOT / "examples").rglob("*.md"))]
@@ -56,6 +57,7 @@ def test_files_that_a_page_links_are_there(page):
 def test_every_command_of_a_page_parses(page):
     session = ROOT / "dipddpm" / "session"
     declared = "".join((session / name).read_text(encoding="utf-8") for name in ("plugin.py", "suites.py"))
+    declared += "".join(f'"--{name}"' for name in trackers())
     for words in commands(page):
         if words[:1] == ["torchrun"]:
             words = ["dipddpm", *words[words.index("dipddpm") + 1 :]]

@@ -42,6 +42,7 @@ LAYERS = [
         "paths",
         "notes",
         "documents",
+        "trackers",
     ],
     [
         "schedule",

@@ -15,7 +15,20 @@ import shtab
 from dipddpm import __version__
 from dipddpm.cli.examples import add_examples
 from dipddpm.cli.first_verbs import add_bench, add_data, add_fit, add_new, add_restore
-from dipddpm.cli.options import add_device, add_precision, count, decay, integers, names, path, rate, seed, share, size
+from dipddpm.cli.options import (
+    add_device,
+    add_precision,
+    add_trackers,
+    count,
+    decay,
+    integers,
+    names,
+    path,
+    rate,
+    seed,
+    share,
+    size,
+)  # fmt: skip
 from dipddpm.measure.exit_codes import table
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
@@ -84,6 +97,7 @@ def _train(verbs: argparse._SubParsersAction) -> None:
         "--cache", type=path, default=Path(".dipddpm/cache"), help="where each batch of priors is found again"
     )
     p.add_argument("--seed", type=seed, default=0)
+    add_trackers(p)
     add_device(p)
     p.set_defaults(module="dipddpm.cli.train")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from dipddpm.errors import InputError
 from dipddpm.measure.files import CannotWrite, check_writable
 from dipddpm.paths import given_path, shown
+from dipddpm.trackers import trackers
 
 LARGEST_SEED = 2**62  # repeats add to it, and torch takes 63 bits
 MOST = 10**9
@@ -31,6 +32,12 @@ def add_precision(p: argparse.ArgumentParser) -> None:
         help="of the denoiser's products: fp32, tf32 (CUDA) or bf16 (default tf32 on CUDA, else fp32)",
     )  # fmt: skip
     p.add_argument("--compile", action="store_true", help="the denoiser through torch.compile")
+
+
+def add_trackers(p: argparse.ArgumentParser) -> None:
+    """An option for each tracker; none of their clients is imported."""
+    for name, kind in trackers().items():
+        p.add_argument(f"--{name}", metavar=kind.takes, help=kind.meaning)
 
 
 def provenance(data: str) -> dict[str, object]:

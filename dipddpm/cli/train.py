@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from dipddpm.prior_sets import PriorSet, PriorSettings, make_priors, observe
 from dipddpm.registry import choose
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
+from dipddpm.trackers import Followers, check_given, following
 from dipddpm.train import train
 from dipddpm.training import TrainingSettings, initial_network
 from dipddpm.unet import UNet
@@ -31,6 +33,7 @@ INITIALISED_FROM = 64  # images that `--injection weights` fits the network to b
 def run(args: argparse.Namespace) -> None:
     """``dipddpm train``."""
     writable(args.out)
+    check_given(vars(args))
     if args.injection != "none":
         writable_folder(args.cache, "--cache")
     dataset = open_dataset(args.dataset, args.data_root, args.size)
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     entry = injection(choose("injection to train for", args.injection, able))
     config = {"size": args.size, "channels": args.channels, "blocks": args.blocks}
     model = initial_network(config, args.seed, entry.channels)
-    with processes(args.device) as (group, device):
+    with processes(args.device) as (group, device), _followed(args, group) as followers:
         file = args.priors or args.out.with_suffix(".priors.safetensors")
         priors = _priors(args, entry, file, images, group, device)
         held_out_priors = _priors(args, entry, file.with_stem(f"{file.stem}.held-out"), held_out, group, device)
@@ -73,10 +76,26 @@ def run(args: argparse.Namespace) -> None:
             processes=group,
             keep_at=args.keep_at,
             provenance=provenance(dataset.label),
+            follow=lambda at, loss: followers.tell(lambda tracker: tracker.numbers({"loss": loss}, at)),
         )
         if group.first:
+            _tell_the_end(followers, record, args.out)
             losses = ", ".join(f"t={t}: {loss:.4f}" for t, loss in record["held_out_loss"].items())
             print(f"wrote {args.out} after {record['updates']} updates; held-out loss {losses}")
+
+
+def _followed(args: argparse.Namespace, group: Processes) -> AbstractContextManager[Followers]:
+    """The trackers that were asked for, in the first process."""
+    return following(vars(args) if group.first else {}, f"train {args.out.stem}")
+
+
+def _tell_the_end(followers: Followers, record: dict, out: Path) -> None:
+    """The settings of a training, and the loss on held-out images by noise level."""
+    settings = {name: str(value) for name, value in record.items() if isinstance(value, str | int | float | bool)}
+    held_out = {f"held-out loss/t={t}": loss for t, loss in record["held_out_loss"].items()}
+    followers.tell(lambda tracker: tracker.settings(settings))
+    followers.tell(lambda tracker: tracker.numbers(held_out, record["updates"]))
+    followers.tell(lambda tracker: tracker.files([out.with_suffix(".json")]))
 
 
 def _priors(

@@ -28,7 +28,7 @@ from dipddpm.session.figures import Figures
 from dipddpm.session.reporting import write_report
 from dipddpm.session.stash import CANNOT, FIGURES, REPORT, RERUNS, RUN, RUN_FILE
 
-pytest_plugins = ["dipddpm.session.exits", "dipddpm.session.limits"]
+pytest_plugins = ["dipddpm.session.exits", "dipddpm.session.limits", "dipddpm.session.tracking"]
 SAVE_EVERY = 3.0  # seconds
 
 
