@@ -19,6 +19,7 @@ from dipddpm.data import to_float
 from dipddpm.data.folder import photograph
 from dipddpm.denoisers import Denoiser
 from dipddpm.dip import architecture_class, width_for
+from dipddpm.documents import brief
 from dipddpm.errors import InputError
 from dipddpm.fitting import DipFit, fit_dip, fitting_method
 from dipddpm.measure.instruments.timer import synchronised
@@ -143,7 +144,7 @@ class AtSize(Denoiser):
         except RuntimeError as error:
             raise InputError(
                 f"the denoiser was made for {self.denoiser.size} px and does not take {self.size} px "
-                f"({str(error).splitlines()[0]}): choose --size {self.denoiser.size}"
+                f"({brief(error)}): choose --size {self.denoiser.size}"
             ) from error
 
 

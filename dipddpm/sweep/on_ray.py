@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from dipddpm.documents import brief
 from dipddpm.errors import InputError
 from dipddpm.sweep.engine import ATTEMPTS
 from dipddpm.sweep.parcels import Parcel
@@ -78,8 +79,7 @@ class RayEngine:
         try:
             self._started(options)
         except Exception as error:  # Ray raises many kinds, a plain one among them
-            first = str(error).splitlines()[0]
-            raise InputError(f"--engine ray, address {address or 'of its own'}: no cluster ({first})") from error
+            raise InputError(f"--engine ray, address {address or 'of its own'}: no cluster ({brief(error)})") from error
 
     def _started(self, options: Mapping[str, Any]) -> None:
         """Connect; a cluster of our own that a busy machine does not start in time is started once more."""
@@ -153,7 +153,7 @@ class RayEngine:
         try:
             return self.ray.get(running)
         except self.ray.exceptions.RayError as error:
-            return Answer(parcel.key, error=f"{parcel.kind} {parcel.key}: {str(error).splitlines()[0]}")
+            return Answer(parcel.key, error=f"{parcel.kind} {parcel.key}: {brief(error)}")
 
     def news(self) -> list[str]:
         told, self._news = self._news, []

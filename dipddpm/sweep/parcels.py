@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from dipddpm.documents import brief
 from dipddpm.errors import InputError
 from dipddpm.measure.content import tensor_digest
 from dipddpm.measure.store import Call
@@ -52,8 +53,9 @@ def pack(call: Call, device: str, known: dict[str, bytes]) -> Parcel:
     try:
         pickler.dump((call, device))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{call.function.__name__}: its arguments cannot be sent to a worker ({first})") from error
+        raise InputError(
+            f"{call.function.__name__}: its arguments cannot be sent to a worker ({brief(error)})"
+        ) from error
     parts = {name: known[name] for name in pickler.named}
     return Parcel(call.key, call.function.__name__, written.getvalue(), parts)
 
