@@ -70,11 +70,24 @@ def sheet(height: float, title: str) -> Figure:
 
 
 def save(figure: Figure, stem: Path) -> Path:
-    """``stem``.svg and ``stem``.png, each atomically, without dates; the path of the PNG."""
+    """``stem``.svg and ``stem``.png, each atomically, without dates; the path of the PNG.
+
+    Both have one layout. Left to itself, matplotlib makes it anew for each of them, and draws the figure once more each
+    time: half of the seconds of a report.
+    """
+    lay_out(figure)
+    figure.set_layout_engine(None)
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
         path = stem.with_name(stem.name + suffix)
         write_atomically(path, partial(figure.savefig, dpi=DPI, metadata=metadata))
     return path
+
+
+def lay_out(figure: Figure) -> None:
+    """Compute where everything of a figure lies, without drawing it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
 
 
 def headline(samples: Sequence[Sample], primary: str) -> str:
@@ -146,7 +159,7 @@ def ticks(panels: Iterable[Axes], positions: Iterable[float]) -> None:
         axes.set_xticks(places, [""] * len(places))
         axes.xaxis.set_minor_locator(NullLocator())
     assert isinstance(drawn[0].figure, Figure)
-    drawn[0].figure.draw_without_rendering()  # computes where the axes lie
+    lay_out(drawn[0].figure)
     labels, taken = [f"{position:g}" for position in places], list[tuple[float, float]]()
     for i, position in enumerate(places):
         x = drawn[0].transData.transform((position, 0))[0] * 72 / DPI
