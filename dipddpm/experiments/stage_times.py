@@ -129,8 +129,9 @@ class Estimates:
 
         images = len(some(self.evidence.observation).y)
         seconds(1)  # the first call imports modules
-        took = max(seconds(images), 1e-6)
-        images = min(images, max(FEWEST, round(images * ENOUGH / took)))
+        few = min(images, FEWEST)
+        took = max(seconds(few), 1e-6)
+        images = min(images, max(FEWEST, round(few * ENOUGH / took)))
         return (lambda: seconds(images)), 1, images
 
 
@@ -178,7 +179,7 @@ def time_stages(works: Mapping[str, StageWork], rounds: int, clock: Callable[[],
         loops = min(MOST, max(1, math.ceil(LEAST / max(once(), LEAST / MOST))))
         turns[name] = partial(_repeated, once, loops)
         counts[name] = loops * units, images
-    taken = in_turns(turns, rounds)
+    taken = in_turns(turns, rounds, warm=True)  # while its loops were counted
     made: dict[str, object] = {}
     for name, (units, images) in counts.items():
         made[name] = {"batch": images, "samples": [seconds / units / images for seconds in taken[name]]}

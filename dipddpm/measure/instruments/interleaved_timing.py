@@ -11,12 +11,15 @@ Turn = Callable[[], float]
 """Does a piece of work once, and says how many seconds of it count."""
 
 
-def in_turns(turns: Mapping[str, Turn], rounds: int) -> dict[str, list[float]]:
+def in_turns(turns: Mapping[str, Turn], rounds: int, *, warm: bool = False) -> dict[str, list[float]]:
     """The seconds of each turn, one value per round, after a round that is not measured.
 
     The round before loads modules and fills caches; what it takes is nobody's.
+
+    Args:
+        warm: every turn was taken already, so that no round is needed for that.
     """
-    for turn in turns.values():
+    for turn in () if warm else turns.values():
         turn()
     taken: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
