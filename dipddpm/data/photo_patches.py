@@ -100,7 +100,7 @@ class PhotoPatches(Dataset):
         return images
 
     def photographs(self, split: Split) -> list[str]:
-        return [p.name for p in PHOTOGRAPHS[split] for _ in range(len(_crops(p, self.size)))]
+        return [name for p in PHOTOGRAPHS[split] for name in [p.name] * len(_crops(p, self.size))]
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,7 +12,7 @@ import torch
 from dipddpm.dip import DeepImagePrior, architecture_class, width_for
 from dipddpm.errors import InputError
 from dipddpm.fitting import FittingMethod, fitting_method
-from dipddpm.measure.instruments.flops import flops
+from dipddpm.memo import Memo
 
 PLAIN = "plain"
 GROWTH = 2 / 3
@@ -84,15 +85,31 @@ def as_recipe(recipe: Recipe | str) -> Recipe:
 def dip_flops(architecture: type[DeepImagePrior], size: int, width: int | None = None) -> dict[str, int]:
     """``flops``: floating-point operations of one forward pass of a DIP network for one image, two per
     multiply-accumulate. A fitting iteration, forward and backward together, is about three times as many."""
+    from dipddpm.measure.instruments.flops import flops  # imported here: torch's counter takes a third of a second
+
     with torch.device("meta"), torch.no_grad():
         network = architecture(size=size, width=width)
         z = torch.empty(1, *network.z_shape())
         return {"flops": flops(lambda: network(z))}
 
 
+_memo: Memo | None = None
+
+
+def count_by(memo: Memo) -> None:
+    """From now on, whoever keeps results keeps the operations of networks too: torch's counter imports its compiler,
+    which takes two seconds, and a session that finds every result has no other use for it."""
+    global _memo
+    _memo = memo
+
+
 @cache
 def _operations(architecture: str, first: str) -> int:
-    return dip_flops(architecture_class(architecture), 32, width_for(architecture, 32, first))["flops"]
+    network, size, width = architecture_class(architecture), 32, width_for(architecture, 32, first)
+    if _memo:
+        with suppress(OSError):  # there is no room to keep it
+            return _memo(dip_flops, {"architecture": network, "size": size, "width": width}).value["flops"]
+    return dip_flops(network, size, width)["flops"]
 
 
 def share(recipe: Recipe, first: str) -> float:

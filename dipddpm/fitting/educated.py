@@ -89,7 +89,7 @@ class Educated(Trajectory):
         return f"has learned weights, and none for {', '.join(asked)}: use {', '.join(fixes)}, or fit with 'plain'"
 
     def begin(self, problem: Problem) -> Steps:
-        _, trained = _open(self._path, self.content)
+        trained = _open(self._path, self.content)
         own = dict(problem.network.named_parameters())
         with torch.no_grad():
             for name, weight in trained.network.named_parameters():
@@ -105,7 +105,7 @@ class Educated(Trajectory):
 
     @property
     def _record(self) -> Mapping[str, Any]:
-        return _open(self._path, self.content)[0]
+        return _read(self._path, self.content)[2]
 
 
 class FixedInput(nn.Module):
@@ -173,19 +173,31 @@ class EducatedRecord(TrainedRecord):
 
 
 @cache
-def _open(path: Path, content: str) -> tuple[Mapping[str, Any], Pretrained]:
-    """The record of a file with this content, and the network of it.
+def _read(path: Path, content: str) -> tuple[bytes, EducatedRecord, Mapping[str, Any]]:
+    """The bytes of a file with this content, its record, and all that the record says.
 
     Raises:
         InputError: one of the two is missing, or they do not belong together.
     """
     data, record, whole = read_weights_with_record(path, EducatedRecord, "educated DIP", VERB)
-    what = f"educated DIP {shown(path)}"
     if content != record.sha256:
-        raise InputError(f"{what}: its bytes changed while it was open; begin again")
+        raise InputError(f"educated DIP {shown(path)}: its bytes changed while it was open; begin again")
+    return data, record, whole
+
+
+@cache
+def _open(path: Path, content: str) -> Pretrained:
+    """The network of a file with this content. Only a fit needs it: building one on the device meta imports torch's
+    compiler, which takes two seconds.
+
+    Raises:
+        InputError: as of ``_read``, or the weights are those of another network.
+    """
+    data, record, _ = _read(path, content)
     with torch.device("meta"):
         network = Pretrained(record.size, record.width)
+    what = f"educated DIP {shown(path)}"
     weights = {name: tensor.float() for name, tensor in tensors_of(data, what).items()}
     check_weights(network, weights, what)
     network.load_state_dict(weights, assign=True)
-    return whole, network.requires_grad_(False)
+    return network.requires_grad_(False)

@@ -14,6 +14,7 @@ from dipddpm.dip import architecture_class
 from dipddpm.errors import InputError
 from dipddpm.experiments.arms import RestorationAxes
 from dipddpm.experiments.profiles import Profile, profile
+from dipddpm.experiments.recipes import count_by
 from dipddpm.extractors import DEFAULT, NamedExtractor
 from dipddpm.fitting import fitting_method
 from dipddpm.measure.content import digest
@@ -54,7 +55,9 @@ def open_experiments(option: argparse.Namespace, memo: Memo | None = None) -> li
     denoiser = open_denoiser(option.denoiser, device, option.precision, option.compile)
     dataset = open_dataset(option.dataset, option.data_root, denoiser.size)
     extractor = NamedExtractor(option.extractor, device)
-    memo = memo or Store(option.cache, device).measured
+    store = Store(option.cache, device)
+    memo = memo or store.measured
+    count_by(store.measured)
     _check_budgets(chosen.restoration, denoiser.schedule.T)
     opened = [
         Experiments(
