@@ -1,6 +1,8 @@
 """The command line as a shell meets it: it answers at once, in any locale, and publishes whole runs alone."""
 
 import argparse
+import gzip
+import hashlib
 import json
 import os
 import shlex
@@ -168,11 +170,12 @@ REPORT = [
     "made-from.json", "task-psnr.tex", "task-st_lpips.tex", "verdicts.tex",
 ]  # fmt: skip
 PICTURES = ["grid-task.png", "grid-task.svg"]
+PUBLISHED = [*REPORT, "REPRODUCE.md", "run.json.gz"]
 
 
 def test_a_published_report_has_the_pictures_of_its_run(latest, capsys):
     assert main(["publish", "runs/run.json"]) == 0
-    assert names("reports/reference") == sorted(REPORT + PICTURES)
+    assert names("reports/reference") == sorted(PUBLISHED + PICTURES)
     assert "![grid-task](figures/grid-task.png)" in Path("reports/reference/leaderboard.md").read_text(encoding="utf-8")
     assert "wrote reports/reference/leaderboard.md" in capsys.readouterr().out
     assert main(["report", "runs/run.json"]) == 0 and names("reports/latest") == sorted(REPORT + PICTURES)
@@ -184,10 +187,32 @@ def test_a_published_report_is_of_no_other_run(latest, capsys):
         Path("reports/reference", name).write_text("of before", encoding="utf-8")
     planted.experiment(-1.0, 0.0, seed=1, treatments=1).save(Path("runs/other.json"))
     assert main(["publish", "runs/other.json"]) == 0
-    assert names("reports/reference") == REPORT and "populations.csv" in capsys.readouterr().out
+    assert names("reports/reference") == sorted(PUBLISHED) and "populations.csv" in capsys.readouterr().out
     assert json.loads(Path("reports/reference/figures/drawn-from.json").read_text(encoding="utf-8")).keys() == {
         "charts"
     }
+
+
+def test_a_published_report_says_how_to_make_it_again(latest, capsys):
+    run = planted.experiment(+1.0, 0.0, treatments=1)
+    run.settings |= {
+        "profile": "smoke nfe=1,5", "data": "folder:photos, 8 test images", "denoiser": "unet:a.safetensors 0123",
+        "seeds": "3, 4",
+    }  # fmt: skip
+    run.origins = {"bench_controls": "abc"}
+    run.save(Path("runs/run.json"))
+    assert main(["publish", "runs/run.json"]) == 0
+    folder = Path("reports/reference")
+    text = (folder / "REPRODUCE.md").read_text(encoding="utf-8")
+    command = next(line for line in text.splitlines() if line.startswith("pytest "))
+    assert command == (
+        "pytest bench --profile smoke --axis nfe=1,5 --dataset folder:photos --denoiser unet:a.safetensors --seed 3"
+    )
+    assert gzip.decompress((folder / "run.json.gz").read_bytes()) == Path("runs/run.json").read_bytes()
+    sums = [line.split("  ") for line in text.partition("## Checksums")[2].splitlines() if "  " in line]
+    assert {"run.json.gz", "leaderboard.csv", "tables/verdicts.tex"} <= {name for _, name in sums}
+    assert all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == found for found, name in sums)
+    assert "| bench_controls | abc |" in text
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,13 @@ under version control. ``reports/reference`` is written by this verb alone.
 from __future__ import annotations
 
 import argparse
+import gzip
 from pathlib import Path
 
+from dipddpm.measure.files import write_atomically
 from dipddpm.measure.record import MeasureError, Run
+from dipddpm.report import reproduce
+from dipddpm.report.reproduce import RECORDS
 from dipddpm.session.figures import Figures
 from dipddpm.session.reporting import write_report
 
@@ -21,7 +25,11 @@ def run(args: argparse.Namespace) -> None:
     run = Run.load(args.run)
     check(run, args.run)
     report = write_report(run, Figures(REFERENCE / "figures"), [args.run.parent, LATEST, REFERENCE])
-    written = (*report.files, *report.figures)
+    # Without a time inside, so that the same run is the same file.
+    packed = gzip.compress(args.run.read_bytes(), mtime=0)
+    write_atomically(REFERENCE / RECORDS, lambda partial: partial.write_bytes(packed))
+    files = (*report.files, REFERENCE / RECORDS)
+    written = (*files, reproduce.write(run, files, REFERENCE), *report.figures)
     for path in written:
         print(f"wrote {path}")
     for path in (found for kind in ("*.md", "*.csv", "tables/*.tex") for found in REFERENCE.glob(kind)):

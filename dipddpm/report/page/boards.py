@@ -14,6 +14,7 @@ from dipddpm.measure.statistics import Estimate
 from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.contrast import Contrast, Sample
 from dipddpm.report.metric_names import metric_name
+from dipddpm.report.reproduce import options
 from dipddpm.report.sentence import difference, digits, seconds
 from dipddpm.report.words import ROLE_WORDS, words
 
@@ -157,12 +158,8 @@ def _row(
 
 def command(record: Record, run: Run) -> str:
     """What runs a record again: its suite, at the profile, on the data and with the seed of the run."""
-    name, *axes = str(run.settings.get("profile", "quick")).split() or ["quick"]
-    parts = ["pytest", f"bench/{record.origin}.py" if record.origin else "bench", "--profile", name]
-    parts += [part for axis in axes for part in ("--axis", axis)]
-    data = str(run.settings.get("data", "")).partition(",")[0]
-    parts += ["--dataset", data] if data not in ("", "photo-patches") else []
-    parts += ["--seed", str(record.repeat)] if record.repeat else []
+    suite = f"bench/{record.origin}.py" if record.origin else "bench"
+    parts = ["pytest", suite, *options(run, record.repeat)]
     if task := re.match(r"\w+", record.group):
         parts += ["-k", task.group()]
     return shlex.join(parts)
