@@ -98,13 +98,18 @@ def test_how_a_session_ends(session, body, code, said):
     assert said in ended.stdout.str()
     (file,) = Path("out").glob("run-*.json")
     run = Run.load(file)
+    page = Path("out/index.html").read_text(encoding="utf-8") if code in (6, 7) else ""
     if code == 6:
         ((cell, why),) = run.failures.items()
         assert cell.endswith("::bench_other") and why == "ZeroDivisionError: of a |cell|"
         assert len(run.records) == 2, "the cells after it ran"
         assert f"- `{cell}`: `ZeroDivisionError: of a |cell|`" in Path("out/leaderboard.md").read_text()
+        assert f"<dt><code>{cell}</code></dt><dd>ZeroDivisionError: of a |cell|</dd>" in page
+        assert '<strong>1 cell failed</strong> and is missing below: <a href="#failed">' in page
     if code == 7:
         assert "- `inpaint: noise at 5 (seed 0)`: 2 of 8 images" in Path("out/leaderboard.md").read_text()
+        assert "<dt><code>inpaint: noise at 5, seed 0</code></dt><dd>2 of 8 images diverged</dd>" in page
+        assert "<strong>Images of 1 cell diverged.</strong>" in page
 
 
 def test_a_full_disk_ends_the_session_and_loses_nothing(session):

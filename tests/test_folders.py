@@ -299,3 +299,14 @@ def test_ordinary_folders_are_split_as_ever(tmp_path):
     taken = {*found["test"], *found["validation"]}
     rest = [name for file in files if (name := file.relative_to(tmp_path).as_posix()) not in taken]
     assert found["train"] == rest
+
+
+def test_a_small_folder_whose_hashes_leave_a_split_empty_says_what_to_do(tmp_path):
+    for i in range(40):
+        Image.fromarray(noise(i)).save(tmp_path / f"{i}.png")  # by chance no path of these forty is for testing
+    with pytest.raises(InputError) as refused:
+        opened(tmp_path).load("test")
+    assert "it takes 10 % of a folder by the hash of each path, and got none of these 40; add images" in str(
+        refused.value
+    )
+    assert len(opened(tmp_path).load("train")) == 36

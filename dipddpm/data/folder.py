@@ -193,7 +193,13 @@ class Folder(Dataset):
     def _missing(self, split: Split) -> str:
         """What to do about a split that has no folder."""
         folders = self._split_folders()
-        if not folders or split in folders:
+        if not folders:
+            every, share = sum(self.count(one) for one in SPLITS), len(PERCENT[split])
+            return (
+                f": it takes {share} % of a folder by the hash of each path, and got none of these {every}; "
+                f"add images, or sort them into sub-folders train, val and test"
+            )
+        if split in folders:
             return ""
         names = " and ".join(f"{place.name}/" for place in folders.values())
         return f": it holds {names}, no {split}/; make one, as images of {folders['train'].name}/ are only trained on"
