@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 
 from dipddpm.data import open_dataset
 from dipddpm.data.cifar10 import read_batch
+from dipddpm.denoisers import open_denoiser
 from dipddpm.denoisers.unet import UNetDenoiser, checkpoint
 from dipddpm.errors import InputError
 from dipddpm.extractors.embedded64 import Embedded64, Embedding
@@ -28,6 +30,7 @@ from dipddpm.generate import FORMAT, GeneratedImages, _checksum
 from dipddpm.measure.gate.baseline import load
 from dipddpm.measure.gate.promote import promote
 from dipddpm.measure.record import MeasureError, Run
+from dipddpm.measure.store import DamagedResult, Store
 from dipddpm.prior_sets import PriorSet, PriorSettings
 from dipddpm.schedule import Schedule
 from dipddpm.session.figures import Figures
@@ -151,14 +154,42 @@ def a_report(folder):
     return lambda: (_manifest(folder), Figures(folder)._drawn())
 
 
+def a_pipeline(folder):
+    torch.manual_seed(0)
+    diffusers = pytest.importorskip("diffusers")
+    network = diffusers.UNet2DModel(
+        sample_size=8, block_out_channels=[8, 16], norm_num_groups=4, layers_per_block=1, attention_head_dim=4,
+        down_block_types=["DownBlock2D", "AttnDownBlock2D"], up_block_types=["AttnUpBlock2D", "UpBlock2D"],
+    )  # fmt: skip
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(folder)
+    return lambda: open_denoiser(f"diffusers:{folder}")
+
+
+def computed(of):
+    return {"x": torch.arange(6) * of, "said": "a text", "nested": {"y": [1.5, torch.ones(2)]}}
+
+
+def a_result(folder):
+    def read():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamagedResult)  # it says so, and computes it again
+            found = Store(folder).measured(computed, {"of": 2}).value
+        assert found["x"].tolist() == [0, 2, 4, 6, 8, 10] and found["said"] == "a text", "damage is never used"
+        assert found["nested"]["y"][0] == 1.5 and found["nested"]["y"][1].tolist() == [1, 1]
+        return found
+
+    read()
+    return read
+
+
 KINDS = {
     kind.__name__.partition("_")[2]: kind
     for kind in (
         a_checkpoint, a_run, a_baseline, a_population, a_prior_set, a_warm_start, an_educated, an_extractor, a_training,
-        a_batch, a_photograph, a_report,
+        a_batch, a_photograph, a_report, a_pipeline, a_result,
     )
 }  # fmt: skip
-SLOW = ("training", "extractor", "educated", "photograph", "warm_start")
+SLOW = ("training", "extractor", "educated", "photograph", "warm_start", "pipeline")
 
 
 def files_of(folder):
@@ -221,7 +252,7 @@ def fuzzed(kind, folder, examples):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_read_or_refused(kind, tmp_path):
-    fuzzed(kind, tmp_path, 6 if kind in SLOW else 40)
+    fuzzed(kind, tmp_path, 3 if kind == "pipeline" else 6 if kind in SLOW else 40)
 
 
 @pytest.mark.long
