@@ -15,7 +15,15 @@ from torch import Tensor
 
 from dipddpm.errors import InputError
 from dipddpm.rng import ImageRng
-from dipddpm.sampling import SAMPLERS, sample_daps, sample_ddim, sample_ddpm, sample_dpmpp_2m, sample_renoise
+from dipddpm.sampling import (
+    SAMPLERS,
+    noise_levels,
+    sample_daps,
+    sample_ddim,
+    sample_ddpm,
+    sample_dpmpp_2m,
+    sample_renoise,
+)
 from dipddpm.schedule import Schedule
 
 SCHEDULE = Schedule.linear()
@@ -330,3 +338,58 @@ def test_travel_must_be_at_least_one(sample, travel):
 def test_dpmpp_2m_does_not_travel(travel):
     with pytest.raises(InputError, match="travel must be 1"):
         sample_dpmpp_2m(Gaussian(0.3, 0.5), torch.zeros(1, 3, 4, 4), [5], ImageRng([1]), travel=travel)
+
+
+# ---- a chain that visits step 0, and the draws of DAPS --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sample", [sample_dpmpp_2m, sample_renoise, sample_daps])
+def test_step_0_is_visited_as_any_other(sample):
+    """Its state still carries the noise of step 0: the clean image comes after it."""
+    model, eta = Gaussian(0.2, 0.5), {} if sample is sample_dpmpp_2m else {"eta": 0.0}
+    x = model.draw(ImageRng([1]), 500)
+    refine = Refine()
+    last = sample(model, x, [500, 0], ImageRng([2]), refine=refine, clip=0.0, **eta)
+    assert [t for t, _ in model.calls] == [500, 0] and [t for t, _ in refine.seen] == [500, 0]
+    state, first = model.calls[1][1], refine.seen[0][1]
+    abar = SCHEDULE.abar(0)
+    if sample is sample_renoise:
+        assert torch.allclose(state, abar**0.5 * first)
+    elif sample is sample_daps:
+        assert torch.allclose(state, abar**0.5 * first + (1 - abar) ** 0.5 * ImageRng([2]).randn(3, 8, 8))
+    else:
+        assert torch.allclose(last, sample_ddim(model, x, [500, 0], ImageRng([2]), clip=0.0), atol=1e-9)
+        assert not torch.allclose(state, first, atol=1e-4)
+
+
+def test_daps_draws_around_the_image_of_the_flow_before_it_is_refined():
+    model, refine, rng = Gaussian(0.2, 0.5), Refine(), ImageRng([5, 6])
+    x = model.draw(ImageRng([1, 2]), 500)
+    last = sample_daps(model, x, [500, 100], ImageRng([5, 6]), eta=0.7, refine=refine, clip=0.0)
+    spread = (1 - SCHEDULE.abar(500)) ** 0.5
+    image = sample_ddim(model, x, [500], ImageRng([0, 0]), clip=0.0)
+    assert torch.allclose(refine.seen[0][1], image + 0.7 * spread * rng.randn(3, 8, 8))
+    abar = SCHEDULE.abar(100)
+    state = abar**0.5 * refine.seen[0][1] + (1 - abar) ** 0.5 * rng.randn(3, 8, 8)
+    assert torch.allclose(model.calls[1][1], state)
+    assert torch.allclose(last, sample_ddim(model, state, [100], ImageRng([0, 0]), clip=0.0)), "no draw at the end"
+
+
+def test_going_back_adds_the_noise_of_the_way():
+    model, rng = Gaussian(0.2, 0.5), ImageRng([3])
+    x = model.draw(ImageRng([1]), 500)
+    sample_ddim(model, x, [500, 300], ImageRng([3]), clip=0.0, travel=2)
+    down = sample_ddim(Gaussian(0.2, 0.5), x, [500, 300], ImageRng([0]), clip=0.0, refine=(states := Refine()))
+    assert down.shape == x.shape and [t for t, _ in model.calls] == [500, 500, 300, 300]
+    abar_t, abar_s = SCHEDULE.abar(500), SCHEDULE.abar(300)
+    x_0 = states.seen[0][1]
+    below = abar_s**0.5 * x_0 + ((1 - abar_s) / (1 - abar_t)) ** 0.5 * (x - abar_t**0.5 * x_0)
+    ratio = abar_t / abar_s
+    again = ratio**0.5 * below + (1 - ratio) ** 0.5 * rng.randn(3, 8, 8)
+    assert torch.allclose(model.calls[1][1], again)
+
+
+def test_every_step_of_a_schedule_can_be_spaced_by_level():
+    short = Schedule.linear(10)
+    assert noise_levels(short, 10) == list(range(9, -1, -1)), "down to 0, each step its neighbour"
+    assert noise_levels(short, 7, least=3) == list(range(9, 2, -1))
