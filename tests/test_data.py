@@ -400,6 +400,20 @@ def test_a_pickle_that_runs_something_is_refused_and_not_run(tmp_path, protocol)
         assert not proof.exists()
 
 
+@pytest.mark.parametrize("arguments", [("\0" * 6000, False, True), ("u1", "latin1"), (5,)])
+def test_a_type_of_numbers_that_numpy_does_not_write(tmp_path, arguments):
+    class Kind:
+        def __reduce__(self):
+            return np.dtype, arguments
+
+    (tmp_path / "batch").write_bytes(pickle.dumps({"data": Kind()}, protocol=2))
+    with pytest.raises(
+        InputError, match=r"is no batch of CIFAR-10 \(a type of numbers that numpy does not write\)"
+    ) as said:
+        read_batch(tmp_path / "batch")
+    assert len(str(said.value)) < 400
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

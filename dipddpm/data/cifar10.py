@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from dipddpm.data import Dataset, Split
+from dipddpm.documents import brief
 from dipddpm.errors import InputError
 
 FOLDER = "cifar-10-batches-py"
 HELD_OUT = 5_000  # last images of the training half, kept for validation
+LONGEST_TYPE = 16  # characters of the name of a type of numbers, such as u1
 TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST = ("test_batch",)
 MD5: Mapping[str, str] = {
@@ -97,7 +99,7 @@ def read_batch(file: Path) -> Tensor:
         with file.open("rb") as opened:
             content = _ArraysOnly(opened, encoding="latin1").load()
     except Exception as error:  # a pickle that is none fails in as many ways as there are bytes
-        raise InputError(f"cifar10: {file} is no batch of CIFAR-10 ({error})") from error
+        raise InputError(f"cifar10: {file} is no batch of CIFAR-10 ({brief(error)})") from error
     data = content.get("data", content.get(b"data")) if isinstance(content, dict) else None
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
         held = f"{data.dtype} of shape {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
@@ -119,7 +121,10 @@ def _new_array(kind: object, shape: object, code: object) -> np.ndarray:
 
 def _plain_dtype(*args: object, **options: object) -> np.dtype:
     """A type of numbers. The bytes of an array of objects are addresses, which numpy would follow."""
-    made = np.dtype(*args, **options)  # type: ignore[call-overload]
+    name, *rest = args
+    if options or not isinstance(name, str) or len(name) > LONGEST_TYPE or any(a not in (0, 1) for a in rest):
+        raise pickle.UnpicklingError("a type of numbers that numpy does not write")
+    made = np.dtype(name)
     if made.hasobject or made.names or made.subdtype or made.kind not in "biufSU":
         raise pickle.UnpicklingError(f"an array of {made}")
     return made

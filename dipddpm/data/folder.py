@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dipddpm.data import SPLITS, Dataset, Split
+from dipddpm.documents import brief
 from dipddpm.errors import InputError
 from dipddpm.notes import say_once
 from dipddpm.paths import shown
@@ -222,7 +223,7 @@ def photograph(file: Path) -> Image.Image:
     except InputError:
         raise
     except Exception as error:  # a damaged image fails in as many ways as there are formats
-        why = shown(str(error))
+        why = brief(error)
         raise InputError(f"{shown(file)}: not a readable image; remove it or replace it ({why})") from error
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dipddpm.data import Dataset, Split
+from dipddpm.documents import brief
 from dipddpm.errors import InputError
 
 
@@ -139,7 +140,7 @@ def _open(photograph: Photograph) -> Image.Image:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
     except Exception as error:  # a damaged image fails in as many ways as there are formats
-        raise InputError(f"photo-patches: {path} is not a readable image ({error}); {mend}") from error
+        raise InputError(f"photo-patches: {path} is not a readable image ({brief(error)}); {mend}") from error
     if image.size != photograph.size:
         (width, height), (w, h) = photograph.size, image.size
         raise InputError(f"photo-patches: {path} must be {width} x {height} pixels, it is {w} x {h}; {mend}")
