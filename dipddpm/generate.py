@@ -127,7 +127,7 @@ def generate(
     covered, written = _covered(folder, count), 0
     with tqdm(
         total=count, initial=sum(covered), unit="image", mininterval=2, dynamic_ncols=True, file=sys.stderr,
-        disable=not progress,
+        disable=None if progress else True,
     ) as bar:  # fmt: skip
         for indices in _missing(covered, batch, worker):
             priors = mu(indices) if mu else None

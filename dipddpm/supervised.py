@@ -208,7 +208,7 @@ def _update_to_the_end(
     worked = time.process_time() - processor
     bar = tqdm(
         range(training.done, steps), initial=training.done, total=steps, unit="update", mininterval=2,
-        dynamic_ncols=True, file=sys.stderr,
+        dynamic_ncols=True, file=sys.stderr, disable=None,
     )  # fmt: skip
     for at in (step + 1 for step in bar):
         # One update.

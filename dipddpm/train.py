@@ -123,7 +123,7 @@ def _update_to_the_end(
     started, kept = clock() - course.seconds, course.seconds
     bar = tqdm(
         range(training.done, steps), initial=training.done, total=steps, unit="update", mininterval=2,
-        dynamic_ncols=True, file=sys.stderr, disable=not first,
+        dynamic_ncols=True, file=sys.stderr, disable=None if first else True,
     )  # fmt: skip
     try:
         for at in (step + 1 for step in bar):

@@ -119,8 +119,9 @@ def train_extractor(
 
     started, steps = time.perf_counter() - seconds, epochs * steps_per_epoch
     bar = tqdm(
-        initial=done * steps_per_epoch, total=steps, unit="update", mininterval=2, dynamic_ncols=True, file=sys.stderr
-    )
+        initial=done * steps_per_epoch, total=steps, unit="update", mininterval=2, dynamic_ncols=True, file=sys.stderr,
+        disable=None,
+    )  # fmt: skip
     for epoch in range(done, epochs):
         # One pass over the images, whose order and augmentation are functions of seed and epoch alone.
         rng = torch.Generator().manual_seed(seed_for(seed, "extractor", epoch))

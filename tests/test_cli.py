@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,7 @@ import planted
 import pytest
 
 from dipddpm import __version__
-from dipddpm.cli import _passing_on, command_line, main
-from dipddpm.cli.examples import EXAMPLES
+from dipddpm.cli import command_line, main
 from dipddpm.experiments.stages import STAGES
 from dipddpm.measure.gate.calibrate import PARTS
 from dipddpm.measure.record import INTERRUPTED, UNFINISHED
@@ -77,17 +75,6 @@ def test_every_verb_has_a_module():
     modules = {file.stem for file in (ROOT / "dipddpm" / "cli").glob("*.py")}
     shared = {"__init__", "checks", "command_line", "examples", "first_verbs", "options", "own_picture"}
     assert {f"dipddpm.cli.{name}" for name in modules - shared} == named
-
-
-@pytest.mark.parametrize("verb", sorted({words[0] for words in verbs()}))
-def test_the_help_of_a_verb_ends_with_an_example_that_parses(verb, capsys):
-    for example in EXAMPLES[verb]:
-        program, *words = shlex.split(example)
-        args = command_line.parser().parse_args(_passing_on(words))
-        assert program == "dipddpm" and words[0] == verb and args.module
-    with pytest.raises(SystemExit, match="0"):
-        main([verb, "--help"])
-    assert f"  {EXAMPLES[verb][0]}" in capsys.readouterr().out.splitlines()
 
 
 def test_completion_for_a_shell(capsys):

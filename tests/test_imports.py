@@ -43,6 +43,7 @@ LAYERS = [
         "notes",
         "documents",
         "trackers",
+        "progress",
     ],
     [
         "schedule",

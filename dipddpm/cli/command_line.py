@@ -188,6 +188,7 @@ def _score(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--split", default="train", help="of the reference; train+validation is all of both (default train)")
     p.add_argument("--extractor", default="embedded64", help="embedded64, efficientnet-lite0, inception-v3[:WEIGHTS]")
     add_device(p)
+    p.add_argument("--json", action="store_true", help="print the scores as JSON")
     p.set_defaults(module="dipddpm.cli.score")
 
 
@@ -246,6 +247,7 @@ def _compare(verbs: argparse._SubParsersAction) -> None:
         "--section", default="", metavar="NAME",
         help="section of the baseline, of another device too: what a GPU's numbers differ by from a CPU's, say",
     )  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print the outcome as JSON")
     p.set_defaults(module="dipddpm.cli.compare")
 
 
@@ -255,6 +257,7 @@ def _baseline(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("run", type=path, help="RUN.json of a whole run without failures")
     p.add_argument("--reason", default="", help="what changed, and why it is right; the file keeps it")
     p.add_argument("--out", type=path, help="file (default baselines/PROFILE.json)")
+    p.add_argument("--json", action="store_true", help="print what was written as JSON")
     p.set_defaults(module="dipddpm.cli.promote")
 
 
@@ -316,6 +319,7 @@ def _profile(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--rows", type=count, default=12, help="operators to list (default %(default)s)")
     add_precision(p)
     add_device(p)
+    p.add_argument("--json", action="store_true", help="print the numbers as JSON")
     p.set_defaults(module="dipddpm.cli.profile")
 
 
@@ -330,6 +334,7 @@ def _doctor(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--cache", type=path, default=Path(".dipddpm/cache"), help="store to read (default %(default)s)")
     p.add_argument("--data-root", type=path, help=DATA_ROOT)
     add_device(p)
+    p.add_argument("--json", action="store_true", help="print what was found as JSON")
     p.set_defaults(module="dipddpm.cli.doctor")
 
 
@@ -345,4 +350,5 @@ def _cache(verbs: argparse._SubParsersAction) -> None:
         p.add_argument("--cache", type=path, default=Path(".dipddpm/cache"), help="the store (default %(default)s)")
         if what == "prune":
             p.add_argument("--keep", type=size, required=True, help="bytes to keep at most: 500MB, 20GB, 0")
+        p.add_argument("--json", action="store_true", help="print it as JSON")
         p.set_defaults(module="dipddpm.cli.cache")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from dipddpm.measure.exit_codes import NO_BASELINE
 from dipddpm.measure.gate.baseline import NoBaseline, load, section_for, section_of
@@ -21,5 +22,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         section = section_for(run, sections, args.baseline)
     found = compare(run, section, device=args.section or section_of(run), dedicated=args.dedicated)
+    if args.json:
+        print(json.dumps(found.as_json(), indent=1))
+        return found.code
     print("\n\n".join(part for part in (found.table(), found.summary(args.baseline.as_posix())) if part))
     return found.code

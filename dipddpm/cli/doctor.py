@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import psutil
+from tqdm import tqdm
 
 from dipddpm.cli.cache import readable
 from dipddpm.data import datasets, open_dataset
@@ -24,6 +27,7 @@ from dipddpm.measure.files import CannotWrite, check_writable, stale_partials
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.stored_files import damaged, stored_files
 from dipddpm.paths import shown
+from dipddpm.progress import each
 
 ROOM = 2e9  # bytes of memory and of disk that profile `smoke` wants
 Found = tuple[Literal["ok", "missing", "bad"], str]
@@ -41,16 +45,25 @@ class Finding:
 
 def run(args: argparse.Namespace) -> int:
     """``dipddpm doctor``; exit code 2 if something has to be mended."""
-    worst = 0
-    for finding in findings(args.device, args.cache, args.data_root):
-        print(f"{finding.outcome:>8}  {finding.what}: {finding.text}", flush=True)
-        worst = BAD_INPUT if finding.outcome == "bad" else worst
-    return worst
+    looked = looks(args.device, args.cache, args.data_root)
+    found = []
+    for finding in each(findings(looked), len(looked), "looking"):
+        found.append(finding)
+        if not args.json:
+            tqdm.write(f"{finding.outcome:>8}  {finding.what}: {finding.text}", file=sys.stdout)
+            sys.stdout.flush()
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in found], indent=1))
+    return BAD_INPUT if any(finding.outcome == "bad" for finding in found) else 0
 
 
-def findings(device: str, cache: Path, data_root: Path | None) -> Iterator[Finding]:
+Looks = list[tuple[str, Callable[[], Found]]]
+"""What is looked at, and how."""
+
+
+def looks(device: str, cache: Path, data_root: Path | None) -> Looks:
     """Everything that a run needs, what some runs need, and what the store holds."""
-    looks: list[tuple[str, Callable[[], Found]]] = [
+    return [
         ("machine", lambda: _machine(device)),
         ("memory", lambda: _room(psutil.virtual_memory().available, "close other programs")),
         ("disk", lambda: _disk(cache)),
@@ -63,7 +76,11 @@ def findings(device: str, cache: Path, data_root: Path | None) -> Iterator[Findi
         ),
         ("store", lambda: _store(cache)),
     ]
-    for what, look in looks:
+
+
+def findings(listed: Looks) -> Iterator[Finding]:
+    """What is found, one after the other."""
+    for what, look in listed:
         try:
             yield Finding(what, *look())
         except InputError as error:

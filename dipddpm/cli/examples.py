@@ -27,6 +27,7 @@ EXAMPLES = {
     "publish": ("dipddpm publish .dipddpm/runs/run-20260101-120000.json",),
     "compare": ("dipddpm compare RUN.json baselines/smoke.json",),
     "baseline": ("dipddpm baseline promote RUN.json --reason 'why it is right'",),
+    "baseline promote": ("dipddpm baseline promote RUN.json --reason 'why it is right'",),
     "calibrate": ("dipddpm calibrate baselines/smoke.json",),
     "sweep": (
         "dipddpm sweep --profile standard --dry-run",
@@ -34,16 +35,23 @@ EXAMPLES = {
     ),
     "profile": ("dipddpm profile dip-fit --batch 64",),
     "doctor": ("dipddpm doctor",),
+    "cache size": ("dipddpm cache size --json",),
+    "cache verify": ("dipddpm cache verify",),
+    "cache prune": ("dipddpm cache prune --keep 20GB",),
     "cache": ("dipddpm cache size", "dipddpm cache verify", "dipddpm cache prune --keep 20GB"),
 }
 
 
-def add_examples(verbs: argparse._SubParsersAction) -> None:
-    """Put the examples of each verb, and what its help ends with anyhow, below its options."""
+def add_examples(verbs: argparse._SubParsersAction, above: str = "") -> None:
+    """Let the help of each verb, and of those below it, end with its examples; what stood there comes before."""
     for name, p in verbs.choices.items():
-        shown = "\n".join(f"  {line}" for line in EXAMPLES.get(name, ()))
-        p.epilog = "\n\n".join(filter(None, [f"example:\n{shown}" if shown else "", p.epilog]))
+        verb = f"{above} {name}".strip()
+        shown = "\n".join(f"  {line}" for line in EXAMPLES[verb])
+        p.epilog = "\n\n".join(filter(None, [p.epilog, f"example:\n{shown}"]))
         p.formatter_class = _Wrapped
+        for action in p._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                add_examples(action, verb)
 
 
 class _Wrapped(argparse.HelpFormatter):

@@ -13,21 +13,16 @@ import torch
 from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
-from tqdm import tqdm
 
 from dipddpm.cli.options import writable
 from dipddpm.data import to_uint8
 from dipddpm.errors import InputError
 from dipddpm.paths import shown
 from dipddpm.pictures import GivenMask, Picture, read_mask, read_picture
+from dipddpm.progress import progress
 from dipddpm.report.figures import picture_grid
 from dipddpm.stopping import StoppingRule
 from dipddpm.tasks import Observation, Task, task
-
-
-def progress(total: int, what: str) -> tqdm:
-    """A bar with the time that is left; nothing where no terminal looks on."""
-    return tqdm(total=total, desc=what, disable=None, leave=False)
 
 
 class Watched(StoppingRule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from dipddpm.measure.exit_codes import NO_BASELINE
@@ -25,4 +26,7 @@ def run(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise MeasureError(f"{args.run}: profile {profile!r:.80} names no file: name one with --out") from error
     section = promote(run, args.reason, out)
+    if args.json:
+        print(json.dumps({"wrote": str(out), "section": section_of(run), "entries": len(section.entries)}))
+        return
     print(f"wrote {out}: {len(section.entries)} entries for {section_of(run)}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dipddpm.measure.files import write_atomically
 from dipddpm.measure.record import MeasureError, Run
+from dipddpm.progress import steps
 from dipddpm.report import reproduce
 from dipddpm.report.reproduce import RECORDS
 from dipddpm.session.figures import Figures
@@ -24,7 +25,9 @@ def run(args: argparse.Namespace) -> None:
     """``dipddpm publish``."""
     run = Run.load(args.run)
     check(run, args.run)
-    report = write_report(run, Figures(REFERENCE / "figures"), [args.run.parent, LATEST, REFERENCE])
+    with steps("charts", "tables", "page") as begin_next:
+        places = [args.run.parent, LATEST, REFERENCE]
+        report = write_report(run, Figures(REFERENCE / "figures"), places, begin_next)
     # Without a time inside, so that the same run is the same file.
     packed = gzip.compress(args.run.read_bytes(), mtime=0)
     write_atomically(REFERENCE / RECORDS, lambda partial: partial.write_bytes(packed))

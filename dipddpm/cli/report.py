@@ -15,6 +15,7 @@ from dipddpm.measure.exit_codes import BAD_INPUT
 from dipddpm.measure.gate.merge import merge
 from dipddpm.measure.record import MeasureError, Run
 from dipddpm.measure.submission import Submission, is_submission
+from dipddpm.progress import each, steps
 
 OF_A_RUN, OF_SUBMISSIONS = Path("reports/latest"), Path("reports/public")
 
@@ -36,19 +37,19 @@ def _of_a_run(file: Path, out: Path, as_json: bool) -> int:
     from dipddpm.session.reporting import write_report
 
     writable_folder(out, "--out")
-    written = write_report(Run.load(file), Figures(out / "figures"), [out])
+    run = Run.load(file)
+    with steps("charts", "tables", "page") as begin_next:
+        written = write_report(run, Figures(out / "figures"), [out], begin_next)
     _say([*written.files, *written.figures], {}, as_json)
     return 0
 
 
 def _of_submissions(files: Sequence[Path], out: Path, as_json: bool) -> int:
-    from tqdm import tqdm
-
     from dipddpm.report.public import write
     from dipddpm.session.submitting import unsound
 
     taken, refused = dict[Path, Submission](), dict[Path, str]()
-    for file in tqdm(files, unit="file", file=sys.stderr, disable=None):
+    for file in each(files, len(files), "checking", "file"):
         try:
             taken[file] = Submission.load(file)
         except MeasureError as error:

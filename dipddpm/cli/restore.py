@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from dipddpm.cli.own_picture import Watched, folder_for, observed, opened, progress, write
+from dipddpm.cli.own_picture import Watched, folder_for, observed, opened, write
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
 from dipddpm.pictures import AtSize, Row, evaluations, fit_picture, is_noise, named_prior, restore_picture
+from dipddpm.progress import progress
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from dipddpm.measure.escape import visible
 from dipddpm.measure.exit_codes import BAD_INPUT
 from dipddpm.measure.record import Run
 from dipddpm.measure.submission import Submission
+from dipddpm.progress import each
 from dipddpm.session.submitting import complaints, complaints_about, submission_of
 
 SHOWN = 20  # complaints of a file: who left out one suite has hundreds
@@ -21,7 +22,8 @@ SHOWN = 20  # complaints of a file: who left out one suite has hundreds
 
 def run(args: argparse.Namespace) -> int:
     """``dipddpm submit``: exit code 2 if a file is refused."""
-    outcomes = [_checked(file) if args.check else _submitted(file, args) for file in args.files]
+    files = each(args.files, len(args.files), "checking", "file")
+    outcomes = [_checked(file) if args.check else _submitted(file, args) for file in files]
     if args.json:
         print(json.dumps(outcomes, indent=1))
     for outcome in outcomes:

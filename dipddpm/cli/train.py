@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from dipddpm.cli.options import provenance, writable, writable_folder
 from dipddpm.data import open_dataset
@@ -19,6 +17,7 @@ from dipddpm.injection import Injection, injection, injections
 from dipddpm.measure.instruments.timer import synchronised
 from dipddpm.measure.store import Store
 from dipddpm.prior_sets import PriorSet, PriorSettings, make_priors, observe
+from dipddpm.progress import progress
 from dipddpm.registry import choose
 from dipddpm.rng import ImageRng, image_keys
 from dipddpm.schedule import Schedule
@@ -107,7 +106,7 @@ def _priors(
     of = PriorSettings(args.prior, args.task, args.dip_architecture, args.dip_iterations, args.seed)
     if group.first and not file.exists():
         memo = Store(args.cache, device).measured
-        with tqdm(total=len(images), unit="prior", mininterval=2, file=sys.stderr) as bar:
+        with progress(len(images), unit="prior") as bar:
             make_priors(images, of, memo, device=device, clock=synchronised, progress=bar.update).save(file)
     group.wait()
     return PriorSet.load(file, of)

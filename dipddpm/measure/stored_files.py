@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +83,11 @@ def stored_files(root: Path) -> Iterator[StoredFile]:
                 yield StoredFile(file.with_suffix(""), size, found.st_mtime)
 
 
-def damaged(root: Path) -> Iterator[tuple[StoredFile, str]]:
-    """The results that are not what was written, each with what is wrong. All files are read."""
+def damaged(root: Path, seen: Callable[[], object] = lambda: None) -> Iterator[tuple[StoredFile, str]]:
+    """The results that are not what was written, each with what is wrong. All files are read; ``seen`` is called for
+    each."""
     for stored in stored_files(root):
+        seen()
         try:
             read_checked(stored.base)
         except FileNotFoundError:

@@ -47,11 +47,14 @@ class Report:
     terminal: str
 
 
-def write_report(run: Run, figures: Figures, pictures_of: Sequence[Path] = ()) -> Report:
+def write_report(
+    run: Run, figures: Figures, pictures_of: Sequence[Path] = (), begin_next: Callable[[], object] = lambda: None
+) -> Report:
     """Tables and figures of ``run`` in the folder above that of ``figures``.
 
     Args:
         pictures_of: folders of reports. Pictures of restorations are taken over from the first that is of this run.
+        begin_next: is called when charts are drawn, and when tables are written: the page is what is left then.
     """
     folder, made_of = figures.folder.parent, digest([source_digest([__name__]), assets_digest(), run.content()])
     if report := next((other for other in pictures_of if _manifest(other).get("made of") == made_of), None):
@@ -65,15 +68,16 @@ def write_report(run: Run, figures: Figures, pictures_of: Sequence[Path] = ()) -
 
     figures.add_charts(run, comparisons)
     figures.tidy()
+    begin_next()
     drawn = [path.name for path in figures.paths]
     manifest = _manifest(folder)
     if manifest.get("made of") != made_of or manifest.get("figures") != drawn or not _whole(folder, manifest):
-        manifest = {"made of": made_of, "figures": drawn} | _made(run, figures, comparisons)
+        manifest = {"made of": made_of, "figures": drawn} | _made(run, figures, comparisons, begin_next)
         write_json(folder / MANIFEST, manifest)
     return Report(tuple(folder / name for name in manifest["files"]), tuple(figures.paths), manifest["terminal"])
 
 
-def _made(run: Run, figures: Figures, comparisons: Callable[[], Comparisons]) -> dict:
+def _made(run: Run, figures: Figures, comparisons: Callable[[], Comparisons], begin_next: Callable[[], object]) -> dict:
     """Write tables and page; what the manifest says of them."""
     from dipddpm.report import columns, latex
     from dipddpm.report.leaderboard import frame
@@ -83,6 +87,7 @@ def _made(run: Run, figures: Figures, comparisons: Callable[[], Comparisons]) ->
     folder, table = figures.folder.parent, frame(run, comparisons())
     files = list(write(run, table, folder, figures.paths, comparisons()))
     files += [columns.write(files, folder), *latex.write(run, table, folder, comparisons())]
+    begin_next()
     files.append(write_page(comparisons(), table, folder, figures.paths))
     named = {file.relative_to(folder).as_posix(): _hash(file) for file in files}
     return {"files": named, "terminal": terminal(run, table, comparisons())}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from dipddpm.measure.escape import for_markdown, visible
@@ -92,6 +93,15 @@ class Comparison:
 
         table = pd.DataFrame(rows).map(visible if form == "simple" else for_markdown)
         return table.to_markdown(index=False, disable_numparse=True, tablefmt=form) if rows else ""
+
+    def as_json(self) -> dict:
+        """Outcome, counts and every finding but those that hold, for a script."""
+        listed = [asdict(finding) for outcome in LISTED for finding in self.of(outcome)]
+        counts = Counter(finding.outcome for finding in self.findings)
+        return {
+            "outcome": WORDS[self.code], "code": self.code, "section": self.device, "same_machine": self.same_machine,
+            "counts": dict(counts), "findings": listed,
+        }  # fmt: skip
 
     def markdown(self, baseline: str) -> str:
         """Summary and table as Markdown, for the summary of a CI job."""
