@@ -1,6 +1,8 @@
 """Recipes of a DIP: what they are called, how long they run at equal cost, and what is chosen on validation images."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,3 +172,18 @@ def test_the_quality_of_a_recipe_by_hand(restoration):
     plain = experiment.quality("inpaint", Recipe("deep_decoder"))
     assert plain.reached.all(), "the plain fit has its own quality"
     assert (plain.seconds_to_level <= plain.seconds + 1e-9).all()
+
+
+@pytest.mark.long
+def test_operations_that_are_stored_import_no_compiler(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from dipddpm.measure.store import Store; "
+        "from dipddpm.experiments.recipes import Recipe, count_by, share; "
+        f"count_by(Store(Path({str(tmp_path)!r})).measured); "
+        "print(share(Recipe('deep_decoder'), 'skip:32'), 'torch._dynamo' in sys.modules)"
+    )
+    counted, found = (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(2)
+    )
+    assert counted[0] == found[0] and found[1] == "False"

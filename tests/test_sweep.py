@@ -257,6 +257,13 @@ def options(cache, *given):
     return command_line.parser().parse_args(["sweep", "--device", "cpu", "--cache", str(cache), *given])
 
 
+def test_a_plan_whose_paces_are_all_unknown_names_no_hours(tmp_path):
+    expected = Plan(Paces(Store(tmp_path)), tasks={"key": ("tune", 12.0, None)})
+    assert expected.sentence(2).startswith("The pace of tune is unknown")
+    expected.tasks["other"] = ("run_arm", 12.0, 7200.0)
+    assert expected.sentence(2).startswith("at least 2.00 hours of one worker. The pace of tune is unknown")
+
+
 def test_the_store_keeps_with_how_many_threads_which_options_were_swept(tmp_path):
     remember_threads(options(tmp_path, "--profile", "smoke", "--axis", "nfe=1", "--axis", "t0=5"), 1)
     remember_threads(options(tmp_path, "--profile", "full"), 4)

@@ -107,8 +107,9 @@ class Plan:
         untimed = sorted({kind for kind, _, seconds in self.tasks.values() if seconds is None})
         if not untimed:
             return f"about {hours:.2f} hours of one worker, {hours / workers:.2f} of {workers}"
+        known = f"at least {hours:.2f} hours of one worker. " if hours else ""
         return (
-            f"at least {hours:.2f} hours of one worker. The pace of {', '.join(untimed)} is unknown: the store has no "
+            f"{known}The pace of {', '.join(untimed)} is unknown: the store has no "
             f"such work of this machine with so many threads. `dipddpm sweep --profile smoke` with the same --cache "
             f"and --threads measures it in minutes"
         )
