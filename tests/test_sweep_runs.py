@@ -14,8 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from sweep_calls import doubled
 
 from dipddpm.measure.record import Run
+from dipddpm.measure.store import Store
+from dipddpm.sweep.on_ray import RayEngine
+from dipddpm.sweep.parcels import pack
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -179,6 +184,33 @@ def test_a_node_that_is_killed_in_mid_run_changes_nothing(tmp_path, alone, monke
     # Ray itself may notice a lost node only when a sweep as short as this one is over.
     assert "is gone: what ran there runs again elsewhere, 2 nodes left" in output or "Raylet is terminated" in output
     same_as_alone(tmp_path, cache, alone)
+
+
+@pytest.mark.long
+def test_an_object_store_that_is_too_small_changes_nothing(tmp_path, monkeypatch):
+    """Inputs and results of 120 MB on a node whose object store holds 80 MB: Ray lays what does not fit on disk."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", f"{environment()['PYTHONPATH']}{os.pathsep}{Path(__file__).parent}")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000})
+    try:
+        engine = RayEngine(cluster.address, None, 1, 0.0, {})
+        store, inputs = Store(tmp_path), [torch.arange(30e6) + i for i in range(2)]
+        parcels = [pack(store.call(doubled, {"x": x}), "cpu", {}) for x in inputs]
+        for parcel in parcels:
+            engine.submit(parcel)
+        found = {}
+        deadline = time.monotonic() + 300
+        while len(found) < len(parcels) and time.monotonic() < deadline:
+            found |= {answer.key: answer for answer in engine.answers(1.0)}
+        engine.close()
+    finally:
+        cluster.shutdown()
+    for parcel, x in zip(parcels, inputs, strict=True):
+        answer = found[parcel.key]
+        assert answer.made is not None, answer.error
+        assert torch.equal(answer.made.value["x"], 2 * x)
 
 
 # ---- SLURM --------------------------------------------------------------------------------------------------------
