@@ -121,8 +121,8 @@ PROFILES: Mapping[str, Profile] = {
         Profile(
             name="quick",
             restoration=RestorationAxes(
-                images=12,
-                validation_images=6,
+                images=8,
+                validation_images=4,
                 tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
                 architectures=("skip:32", "siren", "deep_decoder"),
                 few_architectures=("skip:32",),
@@ -145,7 +145,12 @@ PROFILES: Mapping[str, Profile] = {
                 noise_budgets=(),
             ),
             training=TrainingAxes(
+                images=32,
+                channels=(8, 16),
+                batch=8,
                 updates=(40,),
+                iterations=25,
+                population=24,
             ),
             elsewhere="populations from priors (in 6 minutes they would be too small to tell a treatment from a "
             "control): profile smoke shows them, standard and full say what they are worth; the other ways of fitting: "
