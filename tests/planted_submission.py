@@ -1,7 +1,9 @@
 """A run as this version would make it, with made-up numbers: every planned cell, and a record of every other suite."""
 
 import argparse
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -19,13 +21,13 @@ OPTIONS = argparse.Namespace(
 SECONDS = 0.01  # of a step of anything
 
 
-def no_memo(*_, **__):
-    raise AssertionError("a planted run computes nothing")
+STORE = tempfile.TemporaryDirectory()  # of what opening a session counts and compares; it ends with the process
 
 
 @cache
 def _opened():
-    return open_experiments(OPTIONS, no_memo)
+    OPTIONS.cache = Path(STORE.name)
+    return open_experiments(OPTIONS)
 
 
 def run(seed=0):

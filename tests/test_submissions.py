@@ -176,6 +176,7 @@ PLANTED = {
     "no test images": (another_photograph, "its images are not the test images of photo-patches"),
     "another count": (lambda r: r.settings.update(data="x, 9 test images of 6 photographs"), "9 test images"),
     "rates": (rates, "its rates are not those of 2 seconds"),
+    "splits that share": (lambda r: r.splits.update(equal=2), "2 pairs of equal images in different splits"),
     "another seed": (lambda r: change(r, "noise", 5, seeds={"seed": 3}), "seed 3, settings 0"),
     "a repeat left out": (lambda r: r.settings.update(profile=r.settings["profile"] + " seeds=2"), "has 2"),
 }  # fmt: skip

@@ -124,7 +124,9 @@ def _tier(record: Record, name: str, rule: str) -> tuple[str, str]:
 
 
 def _photographs(run: Run, planned: Profile) -> Iterator[str]:
-    """The test images are those of the data set, where it ships with the package."""
+    """No image is in two splits, and the test images are those of the data set, where it ships with the package."""
+    if shared := run.splits.get("equal", 0):
+        yield f"splits: {shared} pairs of equal images in different splits: a network may have seen what is tested"
     name = str(run.settings.get("data", "")).partition(",")[0]
     if name != SHIPPED or name not in datasets():
         return
