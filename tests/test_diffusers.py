@@ -346,3 +346,12 @@ def test_a_pipeline_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     right = opened(pipeline(), tmp_path / "mine")
     assert open_denoiser("diffusers:~/mine").fingerprint == right.fingerprint
+
+
+@pytest.mark.parametrize("part", ["unet", "scheduler"])
+def test_a_long_value_is_quoted_in_part(whole, tmp_path, part):
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {part: ["diffusers", [1] * 1000]}))
+    with pytest.raises(InputError, match=r"\[1, 1, 1, .*\.\.\.$") as refused:
+        open_denoiser(f"diffusers:{index.parent}")
+    assert len(str(refused.value)) < 900

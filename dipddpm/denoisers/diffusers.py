@@ -29,6 +29,7 @@ INDEX = "model_index.json"
 UNET_CONFIG, SCHEDULER_CONFIG, WEIGHTS = "config.json", "scheduler_config.json", "diffusion_pytorch_model"
 LARGEST, LAYERS, LONGEST = 8192, 64, 100_000
 """Of any size in the configuration of a network, of its layers in a block and of its lists, and of a schedule."""
+LONGEST_ERROR = 600  # characters
 WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+|_orig_mod\.")
 """What DistributedDataParallel puts before the name of every tensor, and torch.compile into it."""
 
@@ -269,7 +270,9 @@ class DiffusersDenoiser(Denoiser):
         return sha.hexdigest()[:16]
 
     def _error(self, text: str) -> InputError:
-        return InputError(f"{self.label}: {text}")
+        # What files and libraries say is quoted in many of these: a list of a thousand numbers is not read to its end.
+        line = " ".join(text.split())
+        return InputError(f"{self.label}: {line if len(line) <= LONGEST_ERROR else f'{line[: LONGEST_ERROR - 3]}...'}")
 
 
 def _square(sample_size: object) -> int:
