@@ -101,6 +101,8 @@ def test_other_settings_are_named_in_full(promoted):
     assert settings_that_differ(run(settings=settings | three), section) == "; ".join(
         f"{name}: {value}, baseline absent" for name, value in three.items()
     )
+    four = run(settings=settings | three | {"d": 4})
+    assert settings_that_differ(four, section).endswith("c: 3, baseline absent; and 1 more")
     five = run(settings=settings | three | {"d": 4, "e": 5})
     assert settings_that_differ(five, section).endswith("c: 3, baseline absent; and 2 more")
 

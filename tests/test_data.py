@@ -269,7 +269,10 @@ def test_grey_of_16_bits_is_scaled_to_8(tmp_path, suffix, values):
     file = tmp_path / "train" / f"wedge.{suffix}"
     file.parent.mkdir()
     (tmp_path / "test").mkdir()
-    Image.fromarray(grey(values)).save(file)
+    if suffix == "pgm":  # older versions of Pillow read it and do not write it
+        file.write_bytes(b"P5 32 32 65535\n" + grey(">u2").tobytes())
+    else:
+        Image.fromarray(grey(values)).save(file)
     (tmp_path / "validation").mkdir()
     (image,) = open_dataset(f"folder:{tmp_path}").load("train")
     assert image.tolist() == [np.tile(np.linspace(0, 255, 32).round(), (32, 1)).tolist()] * 3

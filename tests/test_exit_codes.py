@@ -159,7 +159,7 @@ def test_sessions_of_one_second_have_files_of_their_own(session, monkeypatch):
 
 
 def test_a_crash_is_no_regression(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("dipddpm.cli.report.write_report", lambda *_: 1 / 0)
+    monkeypatch.setattr("dipddpm.session.reporting.write_report", lambda *_: 1 / 0)
     assert main(["report", str(saved(tmp_path)), "--out", str(tmp_path / "out")]) == 70
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error and error.endswith(
