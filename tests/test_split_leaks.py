@@ -192,7 +192,7 @@ def test_a_split_without_images_is_left_out(tmp_path, crops, others):
 
 def test_the_shipped_photographs_are_disjoint():
     leaks = leaks_of_splits(open_dataset("photo-patches"))
-    assert leaks["equal"] == 0 and leaks["known"] == "its splits are split by photograph"
+    assert leaks["equal"] == 0 and leaks["known"] == "no photograph is in two of its splits"
 
 
 def test_a_run_states_it_in_its_file_its_report_and_its_page(leaking, tmp_path):

@@ -88,7 +88,7 @@ class PhotoPatches(Dataset):
 
     name = "photo-patches"
     licence = "; ".join(f"{p.name}: {p.source}" for photographs in PHOTOGRAPHS.values() for p in photographs)
-    known_copies = "its splits are split by photograph"
+    known_copies = "no photograph is in two of its splits"
     how_to_get = "installed with scikit-image, scikit-learn and matplotlib"
 
     def load(self, split: Split) -> Tensor:

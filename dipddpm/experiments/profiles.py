@@ -121,8 +121,8 @@ PROFILES: Mapping[str, Profile] = {
         Profile(
             name="quick",
             restoration=RestorationAxes(
-                images=8,
-                validation_images=4,
+                images=12,
+                validation_images=6,
                 tasks=("inpaint", "super_resolution", "denoise_25", "reconstruction"),
                 architectures=("skip:32", "siren", "deep_decoder"),
                 few_architectures=("skip:32",),
