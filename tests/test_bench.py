@@ -27,7 +27,9 @@ def bench(tmp_path, *options, wait=True):
         sys.executable, "-m", "pytest", "bench", "-q", "-p", "no:cacheprovider", "--results", str(tmp_path / "results"),
         "--cache", str(tmp_path / "cache"), *options,
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A worker of xdist says by its environment what it is, and pytest-benchmark writes no file in one.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return process.communicate()[0] if wait else process, process
 
 

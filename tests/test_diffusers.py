@@ -181,6 +181,7 @@ def test_a_fingerprint_is_of_what_is_computed(tmp_path):
         ({"out_channels": 6}, "DDPMScheduler", {}, "no learned variance"),
         ({"sample_size": [8, 16]}, "DDPMScheduler", {}, "no square size"),
         ({"sample_size": None}, "DDPMScheduler", {}, "no square size"),
+        ({"sample_size": [{}, {}]}, "DDPMScheduler", {}, "no square size"),
         ({}, "DDPMScheduler", {"thresholding": True}, "thresholds dynamically"),
         ({}, "DDIMScheduler", {"rescale_betas_zero_snr": True}, "reach 0 or 1"),
         ({}, "ScoreSdeVeScheduler", {}, "ScoreSdeVeScheduler has no betas"),

@@ -129,7 +129,9 @@ def test_two_sweeps_at_once_on_one_store_share_the_work(tmp_path, alone):
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     computed = [int(text.rpartition(" results computed")[0].split()[-1]) for text in outputs]
-    assert min(computed) > 0 and sum(computed) == len(alone[0]), outputs
+    # Operations of networks are counted by the driver itself, and are no work of a sweep.
+    work = [of for of in alone[0] if of[0] != "dip_flops"]
+    assert min(computed) > 0 and sum(computed) == len(work), outputs
     same_as_alone(tmp_path, cache, alone)
 
 

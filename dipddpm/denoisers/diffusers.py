@@ -277,8 +277,8 @@ class DiffusersDenoiser(Denoiser):
 
 def _square(sample_size: object) -> int:
     """Pixels of an edge; 0 for what is no square."""
-    edges = set(sample_size) if isinstance(sample_size, list | tuple) else {sample_size}
-    (edge,) = edges if len(edges) == 1 else (None,)
+    edges = sample_size if isinstance(sample_size, list | tuple) else [sample_size]
+    edge = edges[0] if edges and all(other == edges[0] for other in edges) else None
     return edge if isinstance(edge, int) else 0
 
 
