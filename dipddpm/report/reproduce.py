@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from dipddpm.measure.checksum import checksum
 from dipddpm.measure.escape import for_markdown
 from dipddpm.measure.files import write_text
 from dipddpm.measure.record import Record, Run
@@ -23,7 +23,7 @@ def write(run: Run, written: Iterable[Path], folder: Path) -> Path:
     Args:
         written: files of the report in ``folder``, of which it gives the checksums.
     """
-    write_text(folder / NAME, reproduce(run, {path.relative_to(folder).as_posix(): _sha256(path) for path in written}))
+    write_text(folder / NAME, reproduce(run, {path.relative_to(folder).as_posix(): checksum(path) for path in written}))
     return folder / NAME
 
 
@@ -52,8 +52,8 @@ def reproduce(run: Run, checksums: dict[str, str]) -> str:
         "Elsewhere roundings differ, and a fit of hundreds of updates makes more of them than anything else: "
         "`dipddpm compare` with the baseline of this profile holds a run to tolerances that say so. Seconds are "
         "those of the machine.",
-        "## The code that made it",
-        "The hash of each suite with everything that it imports, without comments and layout. A run of other code "
+        "## The suites that made it",
+        "The hash of the code of each suite, without comments, layout and what it imports. A run of other suites "
         "says so when it is compared.",
         _table("suite", "SHA-256, abridged", dict(sorted(run.origins.items()))),
         "## Checksums",
@@ -96,7 +96,3 @@ def _machine(run: Run) -> list[str]:
 def _table(left: str, right: str, rows: dict[str, str]) -> str:
     lines = [f"| {left} | {right} |", "|---|---|"]
     return "\n".join(lines + [f"| {for_markdown(k)} | {for_markdown(str(v))} |" for k, v in rows.items()])
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,7 +6,6 @@ what it was made of, and what its files have to be.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field, to_builtins
 
+from dipddpm.measure.checksum import checksum
 from dipddpm.measure.content import digest, source_digest
 from dipddpm.measure.files import inside, write_json
 from dipddpm.measure.record import Run
@@ -89,13 +89,15 @@ def _made(run: Run, figures: Figures, comparisons: Callable[[], Comparisons], be
     files += [columns.write(files, folder), *latex.write(run, table, folder, comparisons())]
     begin_next()
     files.append(write_page(comparisons(), table, folder, figures.paths))
-    named = {file.relative_to(folder).as_posix(): _hash(file) for file in files}
+    named = {file.relative_to(folder).as_posix(): checksum(file) for file in files}
     return {"files": named, "terminal": terminal(run, table, comparisons())}
 
 
 def _whole(folder: Path, manifest: dict) -> bool:
     """Every file of the report is as it was written."""
-    return all((folder / name).is_file() and _hash(folder / name) == found for name, found in manifest["files"].items())
+    return all(
+        (folder / name).is_file() and checksum(folder / name) == found for name, found in manifest["files"].items()
+    )
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -106,10 +108,6 @@ def _file(folder: Path, name: str) -> Path:
     """
     first, _, rest = str(name).partition("/")
     return inside(folder / TABLES, rest) if first == TABLES and rest else inside(folder, name)
-
-
-def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _manifest(folder: Path) -> dict:

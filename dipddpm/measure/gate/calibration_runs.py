@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from dipddpm.measure.checksum import checksum
 from dipddpm.measure.content import digest
 from dipddpm.measure.instruments.machine import machine
 from dipddpm.measure.record import MeasureError, Run
@@ -79,7 +79,7 @@ class CalibrationRuns:
         """A hash of code, machine and options: if one of these changes, kept runs are of no use."""
         package = Path(__file__).parents[2]
         files = sorted([*package.rglob("*.py"), *self.suites.glob("*.py")])
-        code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+        code = [checksum(path) for path in files]
         return digest([code, machine()["id"], self.options])[:8]
 
 

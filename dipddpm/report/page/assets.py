@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "jquery.min.js", "dataTables.min.js")
-TEMPLATES = ("page.html", "parts.html", "public.html", "page.css", "page.js")
+TEMPLATES = ("base.html", "page.html", "parts.html", "public.html", "page.css", "page.js")
 
 
 def vendored(name: str) -> str:

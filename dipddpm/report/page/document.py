@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,9 +15,6 @@ from dipddpm.report.comparisons import Comparisons
 from dipddpm.report.page.assets import SCRIPTS, read, vendored
 from dipddpm.report.page.sections import page
 from dipddpm.report.page.vega import Chart
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 NAME = "index.html"
 
@@ -37,7 +33,6 @@ def write_page(comparisons: Comparisons, table: pd.DataFrame, folder: Path, figu
 
 def html(comparisons: Comparisons, table: pd.DataFrame, figures: Sequence[Path] = ()) -> str:
     """The page. Every name of a run is escaped, and only the scripts whose hash the policy lists can run."""
-    made = environment()
     charts: dict[str, Chart] = {}
 
     def place(chart: Chart) -> str:
@@ -45,21 +40,27 @@ def html(comparisons: Comparisons, table: pd.DataFrame, figures: Sequence[Path] 
         charts[name := f"chart-{len(charts)}"] = chart
         return name
 
-    scripts = [*map(vendored, SCRIPTS), read("template/page.js")]
-    made.globals |= {"place": place, "charts": lambda: json_block(charts)}
-    return made.get_template("page.html").render(
-        page=page(comparisons, table, figures), style=read("template/page.css"), scripts=scripts, policy=policy(scripts)
+    return rendered(
+        "page.html", SCRIPTS, place=place, charts=lambda: json_block(charts), page=page(comparisons, table, figures)
     )
 
 
-def environment() -> Environment:
-    """What fills the templates: every text is escaped, and a name that is missing is an error."""
+def rendered(template: str, names: Sequence[str], **values: object) -> str:
+    """A template of this package filled in: every text is escaped, and a name that is missing is an error.
+
+    Args:
+        names: of the scripts of others that it needs; ``page.js`` comes after them.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # imported here: only a page needs it
 
-    return Environment(
+    scripts = [*map(vendored, names), read("template/page.js")]
+    environment = Environment(
         loader=PackageLoader("dipddpm.report.page", "template"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    return environment.get_template(template).render(
+        style=read("template/page.css"), scripts=scripts, policy=policy(scripts), **values
+    )
 
 
 def policy(scripts: Sequence[str]) -> str:

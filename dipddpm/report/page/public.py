@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipddpm.measure.files import write_text
-from dipddpm.report.page.assets import read, vendored
-from dipddpm.report.page.document import NAME, environment, policy
+from dipddpm.report.page.document import NAME, rendered
 from dipddpm.report.page.sections import Table
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ def html(boards: Sequence[PublicBoard], refused: Mapping[Path, str]) -> str:
     """The page. Every name is escaped, and only the scripts whose hash the policy lists can run."""
     from dipddpm.report.public import INTRODUCTION, TITLE
 
-    scripts = [*map(vendored, SCRIPTS), read("template/page.js")]
-    return environment().get_template("public.html").render(
-        title=TITLE, introduction=INTRODUCTION, boards=boards, refused=refused, table_of=Table.of,
-        style=read("template/page.css"), scripts=scripts, policy=policy(scripts),
+    return rendered(
+        "public.html", SCRIPTS, charts=lambda: "{}", title=TITLE, introduction=INTRODUCTION, boards=boards,
+        refused=refused, table_of=Table.of,
     )  # fmt: skip
