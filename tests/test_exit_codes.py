@@ -7,7 +7,9 @@ import resource
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import planted_gate
@@ -149,10 +151,20 @@ def test_folders_are_checked_before_any_work(session, option):
     assert "Traceback" not in ended.stdout.str() + ended.stderr.str() and not list(Path().rglob("run-*.json"))
 
 
-def test_sessions_of_one_second_have_files_of_their_own(session, monkeypatch):
-    monkeypatch.setattr("dipddpm.session.plugin.time.strftime", lambda *_: "20261126-120000")
+def test_sessions_of_one_moment_have_files_of_their_own(session, monkeypatch):
+    moment = SimpleNamespace(now=lambda: datetime(2026, 11, 26, 12))
+    monkeypatch.setattr("dipddpm.session.plugin.datetime", moment)
     assert session(GOOD).ret == session(GOOD).ret == 0
-    assert len(list(Path("out").glob("run-20261126-120000-*.json"))) == 2
+    assert len(list(Path("out").glob("run-20261126-120000-000000-*.json"))) == 2
+
+
+def test_the_files_of_sessions_sort_by_time(session, monkeypatch):
+    drawn = iter(["ff", "00"])
+    monkeypatch.setattr("dipddpm.session.plugin.secrets", SimpleNamespace(token_hex=lambda _: next(drawn)))
+    session(GOOD)
+    (first,) = Path("out").glob("run-*.json")
+    session(GOOD)  # in the same second, mostly
+    assert min(Path("out").glob("run-*.json")) == first
 
 
 # The command line

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -120,8 +121,8 @@ def pytest_configure(config: pytest.Config) -> None:
     results = config.getoption("results")
     # reports/latest is of whole runs: a table of one task would take the place of that of all
     reports = results or Path(".dipddpm/reports" if selection(config) else "reports/latest")
-    # Sessions that begin in the same second, on several machines perhaps, have files of their own.
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+    # Names sort by time, to the microsecond; sessions on several machines have files of their own all the same.
+    stamp = f"{datetime.now():%Y%m%d-%H%M%S-%f}-{secrets.token_hex(4)}"
     config.stash[RUN_FILE] = (results or Path(".dipddpm/runs")) / f"run-{stamp}.json"
     config.stash[FIGURES] = Figures(reports / "figures")
     config.stash[RERUNS] = {}
