@@ -133,6 +133,15 @@ def test_architectures_that_are_asked_for_run_on_every_task():
     assert {p.architectures_for(task) for task in p.tasks} == {("resnet", "unet")}
 
 
+@pytest.mark.parametrize("name", ["smoke", "quick", "standard"])
+def test_ways_that_are_named_are_tried_on_every_task(name):
+    """A profile that thins them out beyond the first task does so for its own ways."""
+    axes = profile(name).override(["dip.fitting=tv", "dip.varied=deep_decoder"]).restoration
+    honest = [task for task in axes.tasks if tasks()[task].leak == "none"]
+    assert len(honest) >= 3
+    assert all("deep_decoder tv" in [recipe.label for recipe in axes.recipes_for(task)] for task in honest)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

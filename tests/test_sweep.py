@@ -18,6 +18,7 @@ from dipddpm.measure.instruments.alone import alone
 from dipddpm.measure.instruments.machine import decides_numbers, machine
 from dipddpm.measure.record import MeasureError
 from dipddpm.measure.store import Call, Made, Store, make
+from dipddpm.session.figures import Figures
 from dipddpm.session.suites import pytest_addoption
 from dipddpm.session.threads import remember_threads, remembered_threads
 from dipddpm.sweep import claims as claiming
@@ -27,13 +28,21 @@ from dipddpm.sweep.local import LocalEngine
 from dipddpm.sweep.on_ray import RayEngine
 from dipddpm.sweep.parcels import Unpacker, pack
 from dipddpm.sweep.plan import Plan
-from dipddpm.sweep.points import Asking, Attempt, NotYet
+from dipddpm.sweep.points import Asking, Attempt, NotYet, _NoFigures
 from dipddpm.sweep.progress import Progress
 from dipddpm.sweep.sweeping import Sweep
 from dipddpm.sweep.work import Paces, kind_of_work, steps
 from dipddpm.sweep.worker import Answer, answer
 
 LARGE = torch.arange(30_000.0)
+
+
+def test_a_sweep_draws_nothing_and_suites_need_not_know(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    figures = _NoFigures()
+    figures.add("grid", "key", lambda: pytest.fail(f"drawn into {figures.folder}"))
+    assert isinstance(figures, Figures) and not figures.paths and not list(tmp_path.iterdir())
+
 
 # ---- Parcels ------------------------------------------------------------------------------------------------------
 

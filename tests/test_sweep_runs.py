@@ -28,7 +28,7 @@ SMALL = [
     "--axis", "dip.iterations=4", "--axis", "images=3", "--axis", "validation_images=2", "--axis", "trials=1",
     "--axis", "judge=psnr", "--seed", "0",
 ]  # fmt: skip
-SUITES = "bench_duration or bench_ablation or bench_dip_fit"
+SUITES = "bench_duration or bench_ablation or bench_dip_fit or bench_pictures"
 
 
 def environment(**more):

@@ -24,7 +24,7 @@ class Axis:
             that runs which differ in it do not compare.
         least, most: the smallest and the largest whole number allowed.
         ascending: the values are sorted, and 0 is left out, which is there in any case.
-        clears: fields that are emptied where this one is given.
+        clears: fields that get their defaults again where this one is given.
         kind: of a value, where the field is empty by default.
     """
 
@@ -65,9 +65,11 @@ def overridden(part: Part, given: Mapping[str, str]) -> Part:
         InputError: values of another type, or out of range; the message names the axis.
     """
     changed: dict[str, object] = {}
+    defaults = {each.name: each.default for each in fields(part)}  # type: ignore[arg-type]
     for option, (name, declared) in axes_of(part).items():
         if option in given:
-            changed |= {name: _read(getattr(part, name), declared, given[option]), **dict.fromkeys(declared.clears, ())}
+            changed |= {name: _read(getattr(part, name), declared, given[option])}
+            changed |= {cleared: defaults[cleared] for cleared in declared.clears}
     return replace(part, **changed)  # type: ignore[type-var]
 
 

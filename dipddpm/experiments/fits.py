@@ -71,7 +71,7 @@ class Fits:
         # The caches live as long as the session, and so do the fits.
         self.images = cache(self._images)
         self.observation = cache(self._observation)
-        self.method = cache(self._method)
+        self.method, self.refuses = cache(self._method), cache(self._refuses)
         self._fits: dict[tuple[str, Recipe, Split], StoredFit] = {}
 
     def _images(self, split: Split) -> Images:
@@ -94,7 +94,7 @@ class Fits:
         has as many parameters as the first architecture of the axes."""
         return dip.width_for(architecture, self.dataset.size, self.axes.architectures[0])
 
-    def refuses(self, recipe: Recipe, task: str) -> str:
+    def _refuses(self, recipe: Recipe, task: str) -> str:
         """Why a recipe cannot be fitted to a task, as the end of a sentence that begins with its name; "" if it can."""
         method = self._given(recipe.method())
         return method.refuses(recipe.network, self.observation(task, "validation"), self.width(recipe.architecture))

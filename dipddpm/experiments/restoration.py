@@ -87,7 +87,8 @@ class Restoration:
         self.fits, self.denoiser, self.axes = fits, denoiser, fits.axes
         self.judges = [metric(name) for name in judges or self.axes.judges]
         self.higher = {judge.name: judge.higher_is_better for judge in self.judges}
-        self.cells, self.settings, self.alike = cache(self._cells), cache(self._settings), cache(self._alike)
+        self.able, self.cells, self.settings = cache(self._able), cache(self._cells), cache(self._settings)
+        self.alike = cache(self._alike)
         self.mu, self.with_parameters = cache(self._mu), cache(self._with_parameters)
         self._scores = cache(self._score)
         self._warm_up = cache(self._evaluate_once)
@@ -98,14 +99,14 @@ class Restoration:
         """Every arm that makes sense for a task, at every budget that it runs at."""
         return tuple((arm, budget) for arm in self.able(task) for budget in self.budgets(arm, task))
 
-    def able(self, task: str) -> list[Arm]:
+    def _able(self, task: str) -> tuple[Arm, ...]:
         """Every arm that makes sense for a task."""
         observation = self.fits.observation(task, "test")
-        return [
+        return tuple(
             arm
             for arm in arms(self.axes, task)
             if arm.prior.applies(observation) and not (arm.recipe and self.fits.refuses(arm.recipe, task))
-        ]
+        )
 
     def budgets(self, arm: Arm, task: str) -> list[int]:
         """The budgets that an arm runs at: of those listed, the ones that fit below a step it can enter at."""

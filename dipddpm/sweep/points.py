@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from dipddpm.measure.exit_codes import HOLDS, NOTHING, STOPPED
 from dipddpm.measure.store import Call, Store, Stored
 from dipddpm.memo import Execute, direct
 from dipddpm.session.experiments import Experiments
+from dipddpm.session.figures import Figures
 from dipddpm.session.suites import EXPERIMENTS
 
 TAKES_ITS_TIME = "asked_for"
@@ -90,7 +92,17 @@ class Points:
             keyword: as ``-k`` takes it; ours: whether a point is one of this sweep's.
         """
         self._ours = ours
-        quiet = ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=no"]
+        quiet = [
+            "-p",
+            "no:terminal",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:faulthandler",
+            "-p",
+            "no:logging",
+            "--capture=no",
+        ]
         code = pytest.main([*session, *quiet, *(["-k", keyword] if keyword else [])], plugins=[self])
         if self.raised:
             raise self.raised
@@ -145,7 +157,12 @@ class _Nowhere:
         return _NoFigures()
 
 
-class _NoFigures:
+class _NoFigures(Figures):
+    """Figures of a report that nobody makes."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull))
+
     def add(self, name: str, key: str, draw: Callable[[], Sequence[Path]]) -> None:
         """Draw nothing."""
 
