@@ -14,6 +14,8 @@ from dipddpm.report.contrast import Sample
 from dipddpm.report.figures.canvas import COLD, DPI, GREY, WARM
 from dipddpm.report.words import ROLE_WORDS, words
 
+LINE = 10  # points: a number of 8, with what some versions of matplotlib count as its line
+
 ROLES = {  # {role: (label, colour, marker)}, in the order in which they are drawn
     "bound": (ROLE_WORDS["bound"], GREY, "x"),
     "ablation": (ROLE_WORDS["ablation"], WARM[2], "v"),
@@ -61,7 +63,7 @@ def number_members(
         for distance, angle in ((d, math.radians(a)) for d in range(10, 300) for a in (120, 90, 150, 70, 175)):
             centre = members[i] + distance * np.array([math.cos(angle), math.sin(angle)])
             level = members[members[:, 0] < centre[0] + half + 4, 1].max(initial=-math.inf)
-            hit = any((np.abs(centre - other) < (half + room, 9)).all() for other, room in taken)
+            hit = any((np.abs(centre - other) < (half + room, LINE)).all() for other, room in taken)
             if centre[1] > level + 8 and left + half < centre[0] < right - half and not hit:
                 break
         taken.append((centre, half))
