@@ -17,6 +17,17 @@ def slowly(x, seconds):
     return {"x": 2 * x}
 
 
+def hangs(seconds):
+    """Sleeps, and goes on after whatever is raised meanwhile, as careless code does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.05)
+        except Exception:
+            continue
+    return {"woke": True}
+
+
 def refused(reason):
     raise ValueError(reason)
 

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from sweep_calls import dies, dies_once, doubled, refused, slowly
+from sweep_calls import dies, dies_once, doubled, hangs, refused, slowly
 
 from dipddpm.cli import command_line, main
 from dipddpm.denoisers import open_denoiser
 from dipddpm.errors import InputError
 from dipddpm.extractors import NamedExtractor
 from dipddpm.measure.instruments.alone import alone
-from dipddpm.measure.instruments.machine import decides_numbers, machine
+from dipddpm.measure.instruments.machine import decides_numbers
 from dipddpm.measure.record import MeasureError
 from dipddpm.measure.store import Call, Made, Store, make
 from dipddpm.session.figures import Figures
@@ -32,7 +32,7 @@ from dipddpm.sweep.points import Asking, Attempt, NotYet, _NoFigures
 from dipddpm.sweep.progress import Progress
 from dipddpm.sweep.sweeping import Sweep
 from dipddpm.sweep.work import Paces, kind_of_work, steps
-from dipddpm.sweep.worker import Answer, answer
+from dipddpm.sweep.worker import Answer, Terms, answer
 
 LARGE = torch.arange(30_000.0)
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_sent_is_named(tmp_path):
 def test_a_worker_that_would_compute_other_numbers_says_so(tmp_path, numbers, described, error):
     call = Store(tmp_path).call(doubled, {"x": LARGE})
     parcel = pack(Call(call.function, call.arguments, {}, call.described | described), "cpu", {})
-    found = answer("key", parcel.content, parcel.parts.__getitem__, numbers, torch.get_num_threads())
+    found = answer("key", parcel.content, parcel.parts.__getitem__, Terms(numbers, torch.get_num_threads()))
     assert found.misfit and found.made is None
     with pytest.raises(AssertionError, match=error):
         raise AssertionError(found.error)
@@ -330,7 +330,8 @@ def all_answers(engine, count, seconds=120):
 
 
 def test_processes_work_raise_and_die(tmp_path):
-    """Two processes: results are those of this process, an exception is told, a killed process is replaced."""
+    """Two processes: results are those of this process, an exception is told, a killed process is replaced, and what
+    hangs is ended."""
     store, threads = Store(tmp_path), torch.get_num_threads()
     numbers = {name: value for name, value in decides_numbers().items() if name != "threads"}
     calls = [
@@ -338,8 +339,9 @@ def test_processes_work_raise_and_die(tmp_path):
         store.call(doubled, {"x": LARGE + 1}),
         store.call(refused, {"reason": "planted"}),
         store.call(dies_once, {"folder": str(tmp_path)}),
+        store.call(hangs, {"seconds": 600.0}),
     ]
-    engine = LocalEngine(2, 1, numbers)
+    engine = LocalEngine(2, Terms(numbers, limit=1.0))
     try:
         for call in calls:
             engine.submit(pack(call, "cpu", {}))
@@ -347,11 +349,12 @@ def test_processes_work_raise_and_die(tmp_path):
         told = engine.news()
     finally:
         engine.close()
-    works, also, raised, revived = (found[call.key] for call in calls)
+    works, also, raised, revived, hanging = (found[call.key] for call in calls)
     assert torch.equal(works.made.value["x"], 2 * LARGE) and torch.equal(also.made.value["x"], 2 * LARGE + 2)
     assert works.made.value["threads"] == 1 and works.where != also.where and torch.get_num_threads() == threads
     assert raised.made is None and raised.error.endswith("ValueError: planted")
     assert revived.made.value == {"alive": True}
+    assert hanging.made is None and "took longer than 1 s" in hanging.error and "time.sleep(0.05)" in hanging.error
     assert len(told) == 1 and "a worker died of dies_once" in told[0] and "-9" in told[0]
 
 
@@ -359,7 +362,7 @@ def test_processes_work_raise_and_die(tmp_path):
 def test_a_task_that_kills_every_worker_is_given_up(tmp_path):
     store = Store(tmp_path)
     call = store.call(dies, {"reason": "memory"})
-    engine = LocalEngine(1, 1, {})
+    engine = LocalEngine(1, Terms({}))
     try:
         engine.submit(pack(call, "cpu", {}))
         (given,) = all_answers(engine, 1).values()
@@ -369,14 +372,18 @@ def test_a_task_that_kills_every_worker_is_given_up(tmp_path):
 
 
 def test_a_ray_cluster_works_and_raises(tmp_path, monkeypatch):
-    """A real cluster, of this machine: results are those of this process, and an exception is told."""
+    """A real cluster, of this machine: results are those of this process, an exception is told, what hangs is ended."""
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # its workers import what we do
     store = Store(tmp_path)
     numbers = {name: value for name, value in decides_numbers().items() if name != "threads"}
-    calls = [store.call(doubled, {"x": LARGE}), store.call(refused, {"reason": "planted"})]
+    calls = [
+        store.call(doubled, {"x": LARGE}),
+        store.call(refused, {"reason": "planted"}),
+        store.call(hangs, {"seconds": 600.0}),
+    ]
     try:
-        engine = RayEngine("", 1, 1, 0.0, numbers)
+        engine = RayEngine("", 1, 0.0, Terms(numbers, limit=5.0))
     except InputError as error:
         if "timed out during startup" in str(error):
             pytest.skip("this machine is too busy: Ray gives its own processes 30 seconds to start")
@@ -388,9 +395,9 @@ def test_a_ray_cluster_works_and_raises(tmp_path, monkeypatch):
         found = all_answers(engine, len(calls))
     finally:
         engine.close()
-    works, raised = (found[call.key] for call in calls)
+    works, raised, hanging = (found[call.key] for call in calls)
     assert torch.equal(works.made.value["x"], 2 * LARGE) and works.made.value["threads"] == 1
-    assert raised.error.endswith("ValueError: planted")
+    assert raised.error.endswith("ValueError: planted") and "took longer than 5 s" in hanging.error
 
 
 # ---- Bad input ----------------------------------------------------------------------------------------------------
@@ -414,4 +421,4 @@ def test_bad_input_is_one_line(given, message, tmp_path, capsys):
 def test_without_ray_a_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"--engine ray: Ray is not installed: pip install 'dipddpm\[ray\]'"):
-        RayEngine("", 1, 1, 0.0, machine())
+        RayEngine("", 1, 0.0, Terms({}))

@@ -21,6 +21,7 @@ from dipddpm.measure.record import Run
 from dipddpm.measure.store import Store
 from dipddpm.sweep.on_ray import RayEngine
 from dipddpm.sweep.parcels import pack
+from dipddpm.sweep.worker import Terms
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -197,7 +198,7 @@ def test_an_object_store_that_is_too_small_changes_nothing(tmp_path, monkeypatch
     monkeypatch.setenv("PYTHONPATH", f"{environment()['PYTHONPATH']}{os.pathsep}{Path(__file__).parent}")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000})
     try:
-        engine = RayEngine(cluster.address, None, 1, 0.0, {})
+        engine = RayEngine(cluster.address, None, 0.0, Terms({}))
         store, inputs = Store(tmp_path), [torch.arange(30e6) + i for i in range(2)]
         parcels = [pack(store.call(doubled, {"x": x}), "cpu", {}) for x in inputs]
         for parcel in parcels:

@@ -30,6 +30,7 @@ from dipddpm.cli.options import (
     size,
 )  # fmt: skip
 from dipddpm.measure.exit_codes import table
+from dipddpm.measure.time_limit import LONGEST, seconds
 
 SAMPLERS = ("ddim", "ddpm", "dpmpp_2m", "renoise", "daps")
 STAGES = ("dip-fit", "training-step", "evaluation", "sampling", "metrics", "features")
@@ -295,6 +296,10 @@ def _sweep(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--address", default="", help="of a Ray cluster: auto, or HOST:PORT (default: a new one here)")
     p.add_argument("--workers", type=count, help="processes of this machine (default: one for each core)")
     p.add_argument("--threads", type=count, default=1, help="of each worker (default %(default)s)")
+    p.add_argument(
+        "--task-timeout", type=seconds, default=LONGEST, metavar="SECONDS",
+        help="what a task may take; then it fails, and the others go on. 0 for no limit (default: %(default)s)",
+    )  # fmt: skip
     p.add_argument("--gpus-per-task", type=float, default=0.0, metavar="X", help="of Ray: 1, or 0.25 for four at once")
     p.add_argument(
         "--worker", type=share, default=(0, 1), metavar="I/N", help="only part I of N of the points, for array jobs"

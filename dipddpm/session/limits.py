@@ -10,27 +10,20 @@ import pytest
 from dipddpm.dip import architectures
 from dipddpm.fitting import fitting_methods
 from dipddpm.injection import injections
+from dipddpm.measure.time_limit import LONGEST, seconds
 from dipddpm.metrics import metrics
 from dipddpm.priors import priors
 from dipddpm.stopping import stopping_rules
 from dipddpm.tasks import tasks
 
-LONGEST = 6 * 3600  # seconds; minutes are usual, and a limit must never cut what would have come to its end
 FAMILIES = (architectures, fitting_methods, injections, metrics, priors, stopping_rules, tasks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("dipddpm").addoption(
-        "--cell-timeout", type=_seconds, default=LONGEST, metavar="SECONDS",
+        "--cell-timeout", type=seconds, default=LONGEST, metavar="SECONDS",
         help="what a cell may take; then it fails, and the others go on. 0 for no limit (default: %(default)s)",
     )  # fmt: skip
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise ValueError(text)
-    return value
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

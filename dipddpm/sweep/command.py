@@ -24,6 +24,7 @@ from dipddpm.sweep.plan import Plan, Planning, plan
 from dipddpm.sweep.points import Asking, Points
 from dipddpm.sweep.progress import Progress
 from dipddpm.sweep.sweeping import Outcome, Sweep, summary
+from dipddpm.sweep.worker import Terms
 
 
 def sweep(option: argparse.Namespace, say: Callable[[str], object] = print) -> int:
@@ -32,8 +33,8 @@ def sweep(option: argparse.Namespace, say: Callable[[str], object] = print) -> i
     Args:
         option: those of a session of the suites that name its experiments and store; ``session``, what pytest is told
             to find the suites; ``keyword``, as pytest takes it; ``engine``, ``address``, ``workers``, ``threads``,
-            ``gpus_per_task``; ``worker`` (i, n), which share of the points; ``merge``, stores to take results over
-            from first; ``dry_run``.
+            ``gpus_per_task``, ``task_timeout``; ``worker`` (i, n), which share of the points; ``merge``, stores to take
+            results over from first; ``dry_run``.
         say: is called with a line, or several, of what came of it.
 
     Raises:
@@ -67,10 +68,10 @@ def sweep(option: argparse.Namespace, say: Callable[[str], object] = print) -> i
 
 
 def _engine(option: argparse.Namespace) -> Engine:
-    numbers = decides_numbers()
+    terms = Terms(decides_numbers(), option.threads, option.task_timeout)
     if option.engine == "ray":
-        return RayEngine(option.address, option.workers, option.threads, option.gpus_per_task, numbers)
-    return LocalEngine(option.workers or _cores(option.threads), option.threads, numbers)
+        return RayEngine(option.address, option.workers, option.gpus_per_task, terms)
+    return LocalEngine(option.workers or _cores(option.threads), terms)
 
 
 def _cores(threads: int) -> int:

@@ -10,28 +10,23 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from dipddpm.sweep.engine import ATTEMPTS
 from dipddpm.sweep.parcels import Parcel
-from dipddpm.sweep.worker import Answer, answer
+from dipddpm.sweep.worker import Answer, Terms, answer
 
 THREADS_OF = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class LocalEngine:
-    """So many processes on this machine.
+    """So many processes on this machine."""
 
-    Args:
-        workers: processes; threads: of each; numbers: what of this machine decides how numbers are rounded.
-    """
-
-    def __init__(self, workers: int, threads: int, numbers: Mapping[str, Any]):
-        self.threads, self.numbers = threads, numbers
+    def __init__(self, workers: int, terms: Terms):
+        self.terms = terms
         self._waiting: deque[Parcel] = deque()
         self._died: dict[str, int] = {}
         self._news: list[str] = []
-        self._workers = [_Worker(threads, numbers) for _ in range(workers)]
+        self._workers = [_Worker(terms) for _ in range(workers)]
 
     @property
     def workers(self) -> int:
@@ -71,7 +66,7 @@ class LocalEngine:
                 try:
                     worker.take(parcel)
                 except OSError:  # it died with nothing to do
-                    self._workers[i] = _Worker(self.threads, self.numbers)
+                    self._workers[i] = _Worker(self.terms)
                     self._waiting.appendleft(parcel)
 
     def _heard(self, worker: _Worker) -> Answer | None:
@@ -92,7 +87,7 @@ class LocalEngine:
         """Start another worker in the place of a dead one, with its task; after some deaths, give the task up."""
         worker.end()
         code = worker.process.exitcode
-        self._workers[self._workers.index(worker)] = _Worker(self.threads, self.numbers)
+        self._workers[self._workers.index(worker)] = _Worker(self.terms)
         self._died[parcel.key] = died = self._died.get(parcel.key, 0) + 1
         what = f"a worker died of {parcel.kind} {parcel.key} (exit code {code})"
         if died == ATTEMPTS:
@@ -107,11 +102,11 @@ class LocalEngine:
 class _Worker:
     """A process, the connection to it and what it does."""
 
-    def __init__(self, threads: int, numbers: Mapping[str, Any]):
+    def __init__(self, terms: Terms):
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, threads, numbers), daemon=True)
-        with _environment(dict.fromkeys(THREADS_OF, str(threads))):
+        self.process = context.Process(target=_work, args=(theirs, terms), daemon=True)
+        with _environment(dict.fromkeys(THREADS_OF, str(terms.threads))):
             self.process.start()
         theirs.close()
         self.task: Parcel | None = None
@@ -127,7 +122,7 @@ class _Worker:
         self.connection.close()
 
 
-def _work(connection: Connection, threads: int, numbers: Mapping[str, Any]) -> None:
+def _work(connection: Connection, terms: Terms) -> None:
     """The life of a worker: it ends with its driver, even if that one is killed."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
@@ -139,7 +134,7 @@ def _work(connection: Connection, threads: int, numbers: Mapping[str, Any]) -> N
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             key, content = connection.recv()
-            connection.send(answer(key, content, part, numbers, threads))
+            connection.send(answer(key, content, part, terms))
 
 
 def _end_with_parent(parent: int) -> None:

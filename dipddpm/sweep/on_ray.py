@@ -16,7 +16,7 @@ from dipddpm.documents import brief
 from dipddpm.errors import InputError
 from dipddpm.sweep.engine import ATTEMPTS
 from dipddpm.sweep.parcels import Parcel
-from dipddpm.sweep.worker import Answer, answer
+from dipddpm.sweep.worker import Answer, Terms, answer
 
 PARTS = 1024  # inputs that are kept in the object store at most
 LOOK_EVERY = 2.0  # seconds between two looks at the nodes
@@ -30,16 +30,14 @@ def _ray() -> Any:
     return ray
 
 
-def work(
-    key: str, content: bytes, names: list[str], parts: list[Any], numbers: Mapping[str, Any], threads: int
-) -> Answer:
+def work(key: str, content: bytes, names: list[str], parts: list[Any], terms: Terms) -> Answer:
     """The task that Ray runs.
 
     Args:
         parts: references to the parts of these names; what this process has already is not fetched.
     """
     at = dict(zip(names, parts, strict=True))
-    return answer(key, content, lambda name: _ray().get(at[name]), numbers, threads)
+    return answer(key, content, lambda name: _ray().get(at[name]), terms)
 
 
 class RayEngine:
@@ -48,22 +46,19 @@ class RayEngine:
     Args:
         address: of a running cluster, as ``ray.init`` takes it; "" for the one of ``RAY_ADDRESS``, or a new one on this
             machine.
-        workers: of a new cluster, one for each core by default; threads: of each task, which asks for as many CPUs.
-        gpus_per_task: what of a GPU a task asks for.
-        numbers: what of this machine decides how numbers are rounded.
+        workers: of a new cluster, one for each core by default.
+        gpus_per_task: what of a GPU a task asks for; of CPUs it asks for as many as it has threads.
 
     Raises:
         InputError: no Ray here, or no cluster at the address.
     """
 
-    def __init__(
-        self, address: str, workers: int | None, threads: int, gpus_per_task: float, numbers: Mapping[str, Any]
-    ):  # fmt: skip
-        self.ray, self.threads, self.gpus, self.numbers = _ray(), threads, gpus_per_task, numbers
+    def __init__(self, address: str, workers: int | None, gpus_per_task: float, terms: Terms):
+        self.ray, self.gpus, self.terms = _ray(), gpus_per_task, terms
         self._owns = not self.ray.is_initialized()
         if self._owns:
             self._connect(address, workers)
-        needs = {"num_cpus": threads, "num_gpus": gpus_per_task}
+        needs = {"num_cpus": terms.threads, "num_gpus": gpus_per_task}
         # A worker that dies, of a kill or with its node, is no fault of the task: Ray gives it to another one.
         self._work = self.ray.remote(**needs, max_retries=ATTEMPTS - 1, retry_exceptions=False)(work)
         self._running: dict[Any, Parcel] = {}
@@ -75,7 +70,7 @@ class RayEngine:
     def _connect(self, address: str, workers: int | None) -> None:
         options: dict[str, Any] = {"address": address} if address else {}
         if not address and "RAY_ADDRESS" not in os.environ:
-            options = {"address": "local", "num_cpus": workers * self.threads if workers else None}
+            options = {"address": "local", "num_cpus": workers * self.terms.threads if workers else None}
         try:
             self._started(options)
         except Exception as error:  # Ray raises many kinds, a plain one among them
@@ -115,7 +110,7 @@ class RayEngine:
         self._look()
         total = 0
         for node in self._nodes.values():
-            fits = int(node["Resources"].get("CPU", 0) // self.threads)
+            fits = int(node["Resources"].get("CPU", 0) // self.terms.threads)
             total += min(fits, int(node["Resources"].get("GPU", 0) / self.gpus)) if self.gpus else fits
         return total
 
@@ -133,7 +128,7 @@ class RayEngine:
         # In a list, references stay references: Ray would bring what they stand for along otherwise.
         references = [self._parts[name] for name in names]
         running = self._work.options(name=f"{parcel.kind} {parcel.key[:8]}").remote(
-            parcel.key, parcel.content, names, references, self.numbers, self.threads
+            parcel.key, parcel.content, names, references, self.terms
         )
         self._running[running] = parcel
         while len(self._parts) > PARTS:

@@ -15,6 +15,7 @@ from dipddpm.measure.content import describe_call
 from dipddpm.measure.instruments.allocator import keep_freed
 from dipddpm.measure.instruments.machine import decides_numbers, use_threads
 from dipddpm.measure.store import Made, make
+from dipddpm.measure.time_limit import TookTooLong, limited
 from dipddpm.sweep.parcels import Unpacker
 
 UNPACKER = Unpacker()
@@ -22,6 +23,21 @@ UNPACKER = Unpacker()
 
 class Misfit(Exception):
     """This worker would compute other numbers: another kind of machine, or other code."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What every worker of a sweep is told.
+
+    Attributes:
+        numbers: what of the driver's machine decides how numbers are rounded.
+        threads: to compute with.
+        limit: seconds that a task may take, 0 for no limit.
+    """
+
+    numbers: Mapping[str, Any]
+    threads: int = 1
+    limit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,25 +63,29 @@ def here() -> str:
     return f"{platform.node()}, process {os.getpid()}"
 
 
-def answer(key: str, content: bytes, part: Callable[[str], bytes], numbers: Mapping[str, Any], threads: int) -> Answer:
+def answer(key: str, content: bytes, part: Callable[[str], bytes], terms: Terms) -> Answer:
     """Do the work of a parcel.
 
     Args:
         part: gives the bytes of a part of it that this process lacks.
-        numbers: what of the driver's machine decides how numbers are rounded; threads: to compute with.
     """
     try:
-        _begin(threads)
-        _check_machine(numbers)
+        _begin(terms.threads)
+        _check_machine(terms.numbers)
         call, device = UNPACKER.unpack(content, part)
         code = describe_call(call.function, call.arguments)
         if any(call.described[name] != of for name, of in code.items()):
             raise Misfit(f"{here()}: the code here is not that of the driver: install the same version on every node")
-        return Answer(key, make(call, device), where=here())
+        with limited(terms.limit):
+            made = make(call, device)
+        return Answer(key, made, where=here())
     except Misfit as error:
         return Answer(key, error=str(error), misfit=True, where=here())
     except InputError as error:
         return Answer(key, error=str(error), where=here())
+    except TookTooLong:
+        long = f"took longer than {terms.limit:g} s; `--task-timeout SECONDS` sets the limit, 0 takes it away"
+        return Answer(key, error=f"{long}. It was here:\n{traceback.format_exc().strip()}", where=here())
     except Exception:
         return Answer(key, error=traceback.format_exc().strip(), where=here())
 
