@@ -162,7 +162,7 @@ def _contrasts(board: Board, task: str) -> pd.DataFrame:
                 continue
             unit, judge = _unit(run, row["judge"]), metric_name(row["judge"])
             rows.append({
-                **_who(member), "judge": judge,
+                **_who(member), "judge": judge if _higher(run, row["judge"]) else f"{judge} ↓",
                 "the DIP start that validation chose": f"{row['arm']}, {row['budget']} NFE, {seconds(row['seconds'])}",
                 "its score": _number(row["mean"], unit),
                 "against the best control": _difference(row, "control", unit),
