@@ -358,6 +358,43 @@ def test_processes_work_raise_and_die(tmp_path):
     assert len(told) == 1 and "a worker died of dies_once" in told[0] and "-9" in told[0]
 
 
+def test_behind_a_short_task_another_one_waits_in_the_worker(tmp_path):
+    """It comes home, also where the task before it asks for parts meanwhile, or kills the worker."""
+    store = Store(tmp_path)
+
+    def parcel(function, **arguments):
+        return pack(store.call(function, arguments), "cpu", {})
+
+    def folder(name):
+        (tmp_path / name).mkdir()
+        return str(tmp_path / name)
+
+    engine = LocalEngine(1, Terms({}))
+    try:
+        engine.submit(parcel(slowly, x=LARGE, seconds=0.01))
+        assert engine.room() == 0, "whether the kind is short is not known yet"
+        assert len(all_answers(engine, 1)) == 1 and engine.room() == 1
+        asking = [parcel(slowly, x=LARGE + 1, seconds=0.5), parcel(slowly, x=LARGE + 2, seconds=0.01)]
+        for each in asking:
+            assert engine.room() == 1
+            engine.submit(each)
+        assert engine.room() == 0
+        found = all_answers(engine, 2)
+        assert [float(found[each.key].made.value["x"][0]) for each in asking] == [2, 4]
+
+        engine.submit(parcel(dies_once, folder=folder("first")))
+        assert len(all_answers(engine, 1)) == 1
+        killing = [parcel(dies_once, folder=folder("second")), parcel(slowly, x=LARGE + 3, seconds=0.01)]
+        for each in killing:
+            engine.submit(each)
+        found = all_answers(engine, 2)
+        assert found[killing[0].key].made.value == {"alive": True}
+        assert float(found[killing[1].key].made.value["x"][0]) == 6
+        assert len(engine.news()) == 2, "one line for each death"
+    finally:
+        engine.close()
+
+
 @pytest.mark.long
 def test_a_task_that_kills_every_worker_is_given_up(tmp_path):
     store = Store(tmp_path)
