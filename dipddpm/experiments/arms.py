@@ -22,16 +22,17 @@ from dipddpm.tasks import tasks
 class RestorationAxes:
     """What the restoration experiment covers.
 
-    Every arm may spend its evaluations on more steps or on more samples, whose mean is the answer; and the arms that do
-    best on the validation images are offered more evaluations (``offers``), up to what a DIP costs.
+    Every arm may spend its evaluations on more steps, or on more samples that are averaged into one restoration. The
+    arms that do best on the validation images are offered more evaluations (``offers``), up to what a DIP costs.
 
-    Attributes (besides the axes, which say themselves what they mean):
+    Attributes (besides the axes, whose meaning stands beside each of them):
         few_architectures: DIP architectures on all tasks but the first; leaking_architectures: those on a task that
-            leaks the photograph and enters no comparison. Empty: the same everywhere.
-        few_ways: ways of fitting on all tasks but the first; None: the same everywhere.
-        few_budgets: of the budgets, those on all tasks but the first; empty: the same everywhere.
-        solvers: what a start may run with; noise_solvers: the same for the start from noise.
-        tune_each: tune every architecture by itself; else the settings of the first one serve all.
+            leaks the photograph and enters no comparison. Empty: the same architectures on every task.
+        few_ways: ways of fitting on all tasks but the first; None: the same ways on every task.
+        few_budgets: the part of the budgets that runs on all tasks but the first; empty: the same budgets on every
+            task.
+        solvers: those that a start may run with; noise_solvers: the same for the start from noise.
+        tune_each: tune every architecture by itself; else all use the settings tuned for the first one.
         ablate_each: run the ablations on every architecture, and not on the first alone.
     """
 
@@ -117,9 +118,9 @@ class RestorationAxes:
         return self.budgets if task == self.tasks[0] else self.few_budgets or self.budgets
 
     def recipes_for(self, task: str) -> list[Recipe]:
-        """How DIPs are made on a task: every architecture as published and at a chosen learning rate, and the varied
-        ones in other widths and ways of fitting, one thing at a time. Ways that refuse a network or the task are there
-        too."""
+        """The DIP recipes of a task: every architecture as published and at a tuned learning rate, and the varied
+        architectures in other widths and other ways of fitting, one change at a time. Recipes whose way of fitting
+        refuses the network or the task are included."""
         published = [Recipe(name) for name in self.architectures_for(task)]
         if tasks()[task].leak != "none":
             return published
@@ -132,7 +133,7 @@ class RestorationAxes:
         return list(dict.fromkeys(made))
 
     def durations(self, recipe: Recipe) -> tuple[int, ...]:
-        """DIP training durations of a recipe, as dear as those of the first architecture."""
+        """DIP training durations of a recipe that cost about as much as those of the first architecture."""
         return at_equal_cost(self.iterations, recipe, self.architectures[0])
 
     def iterations_for(self, task: str, recipe: Recipe) -> tuple[int, ...]:
@@ -141,8 +142,8 @@ class RestorationAxes:
         return tuple(sorted({*self.durations(recipe), *(self.long_iterations if first else ())}))
 
     def decides(self) -> dict[str, object]:
-        """What of the axes that add cells decides results all the same: the architecture and the duration that the
-        settings are tuned on."""
+        """Values that decide results although their axes otherwise only add cells: the architecture and the duration
+        that the settings are tuned on."""
         return {"first architecture": self.architectures[0], "longest DIP": self.iterations[-1]}
 
     @property
@@ -158,10 +159,10 @@ class Arm:
     Attributes:
         prior: where mu comes from.
         recipe: how the DIP is made; None for a prior without one.
-        iterations: DIP training duration, or the longest that a stopping rule may take.
+        iterations: DIP training duration, or the largest number of iterations that a stopping rule may take.
         stopping: the rule that picks the iterate; None for a fixed duration.
         output: "last" or "ema" (a fixed duration only).
-        entry: how it enters, where that is not the prior's own injection.
+        entry: how the prior enters; None for the prior's own injection.
     """
 
     prior: Prior
@@ -181,7 +182,7 @@ class Arm:
         output: Literal["last", "ema"] = "last",
         entry: str = "",
     ) -> Arm:
-        """The arm of these names: ``Arm.named("dip", "skip", 150)``; an architecture stands for its plain fit.
+        """The arm with these names: ``Arm.named("dip", "skip", 150)``. The name of an architecture means its plain fit.
 
         Raises:
             InputError: there is no prior, stopping rule or injection of that name.
@@ -220,13 +221,13 @@ class Arm:
 
     @property
     def leak(self) -> str:
-        """What it saw that it must not, "none" for an honest arm."""
+        """What the arm saw that it must not see; "none" for an honest arm."""
         return self.stopping.leak if self.stopping and self.stopping.leak != "none" else self.prior.leak
 
     @property
     def role(self) -> ArmRole:
-        """Its part in the comparison. A DIP that enters in another than its own way is an ablation, one that leaks a
-        bound."""
+        """Its part in the comparison. A DIP that does not enter by its own injection is an ablation; a DIP that leaks
+        is a bound."""
         if self.leak != "none":
             return "bound"
         return "ablation" if self.entry else self.prior.role
@@ -240,7 +241,8 @@ class Arm:
 def arms(axes: RestorationAxes, task: str) -> list[Arm]:
     """Every arm that is asked for on a task: each registered prior, over the architectures and durations.
 
-    A task that leaks the photograph enters no comparison; it has what people publish on it, noise and DIP starts.
+    A task that leaks the photograph enters no comparison. It has only the arms that people publish on it: the start
+    from noise and the DIP starts.
     """
     recipes = axes.recipes_for(task)
     if tasks()[task].leak != "none":
@@ -261,14 +263,15 @@ def arms(axes: RestorationAxes, task: str) -> list[Arm]:
                 listed += [Arm(made, r, last, stopping=stopping_rule_class(rule)) for rule in axes.rules]
                 listed.append(Arm(made, r, longest, output="ema"))
                 listed += [Arm(made, r, longest, entry=other()) for other in injections().values() if other.ablation]
-        else:  # at the longest duration, where there is most to lose
+        else:  # only at the longest duration, which costs the most and so has the most to lose
             listed += [Arm(made, r, axes.durations(r)[-1]) for r in ablated]
     order = ("control", "treatment", "ablation", "bound")
     return sorted(listed, key=lambda arm: order.index(arm.role))
 
 
 def is_ablated(recipe: Recipe, axes: RestorationAxes, task: str) -> bool:
-    """Whether stopping rules and ablations run on a recipe: the published fit of the first architecture, or of each."""
+    """Whether stopping rules and ablations run on a recipe: only on published fits, and only on that of the first
+    architecture unless the profile ablates each."""
     return recipe.is_published and (axes.ablate_each or recipe.architecture == axes.architectures_for(task)[0])
 
 
@@ -282,12 +285,12 @@ def budgets(arm: Arm, axes: RestorationAxes, task: str) -> list[int]:
 
 
 def tuned_as(arm: Arm, axes: RestorationAxes, task: str, budget: int) -> Arm:
-    """The arm whose validation runs choose the setting of this one at a budget: itself, with two exceptions.
+    """The arm whose validation runs choose the setting of this one at a budget: the arm itself, with two exceptions.
 
-    Variations of a fitted DIP (another image's, another stopping rule or output) and the oracle run with the setting of
-    the plain DIP of the longest duration, since they ask what the very same procedure does with another mu. Unless the
-    profile tunes each, the settings of the task's first architecture, after as dear a fit, serve all recipes. A prior
-    alone has no setting: it is looked at itself.
+    Variations of a fitted DIP (the DIP of another image, another stopping rule or output) and the oracle run with the
+    setting of the plain DIP of the longest duration, since they ask what the very same procedure does with another mu.
+    Unless the profile tunes each architecture, every recipe runs with the setting of the task's first architecture
+    after a fit of about the same cost. A prior alone (budget 0) has no setting, so that the arm itself is returned.
     """
     if not budget:
         return arm
@@ -307,7 +310,8 @@ def controls(listed: Sequence[Arm]) -> list[Arm]:
 
 
 def edges(arm: Arm, setting: Setting, axes: RestorationAxes) -> tuple[str, ...]:
-    """What of an arm and its setting lies on the edge of what was offered, in words: beyond it nothing was tried."""
+    """Which values of an arm and its setting are the smallest or largest that were offered, in words: nothing was tried
+    beyond them."""
     found = []
     if setting.nfe and not arm.injection.starts_at_T and len(axes.t0s) > 1 and arm.injection == Start():
         if setting.t0 == min(axes.t0s):

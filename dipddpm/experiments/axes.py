@@ -15,17 +15,17 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Axis:
-    """What is known of a field beside its value.
+    """Metadata of a dataclass field that is an axis.
 
     Attributes:
         option: its name in ``--axis NAME=VALUE,VALUE``; "" for a field that profiles alone set.
-        meaning: for the help.
-        adds_cells: its values add cells and leave those alone that are there. Every other field decides all results, so
-            that runs which differ in it do not compare.
+        meaning: text for the help.
+        adds_cells: its values add cells and do not change the cells of other values. Every other field decides all
+            results, so that runs which differ in it cannot be compared.
         least, most: the smallest and the largest whole number allowed.
-        ascending: the values are sorted, and 0 is left out, which is there in any case.
-        clears: fields that get their defaults again where this one is given.
-        kind: of a value, where the field is empty by default.
+        ascending: the values are sorted; 0 is left out, because it is run in any case.
+        clears: fields that are reset to their defaults when this one is given.
+        kind: type of a value, for a field that is empty by default.
     """
 
     option: str
@@ -49,7 +49,7 @@ def axes_of(part: object) -> dict[str, tuple[str, Axis]]:
 
 
 def deciding(part: object) -> dict[str, object]:
-    """{field: value} of those that do more than add cells."""
+    """{field: value} of the fields that do more than add cells."""
     adding = {name for name, declared in _declared(part).items() if declared.adds_cells}
     return {name: value for name, value in vars(part).items() if name not in adding}
 
@@ -59,7 +59,7 @@ def _declared(part: object) -> dict[str, Axis]:
 
 
 def overridden(part: Part, given: Mapping[str, str]) -> Part:
-    """``part`` with its axes replaced, ``given`` as {option: ``value,value``}; what is no axis of it is left out.
+    """``part`` with its axes replaced. ``given`` is {option: ``value,value``}; options that ``part`` lacks are ignored.
 
     Raises:
         InputError: values of another type, or out of range; the message names the axis.

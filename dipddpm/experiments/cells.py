@@ -27,13 +27,13 @@ def run_arm(
 
     Args:
         mu: (N, 3, H, W) in [-1, 1]; None for the start from noise.
-        x_0: (N, 3, H, W), the photographs, for the scores alone.
-        seeds: one per image, of the noise that it draws.
+        x_0: (N, 3, H, W), the photographs; used for the scores alone.
+        seeds: one per image; the noise of that image is drawn from it.
         clock: seconds; should wait for the device.
 
     Returns:
         ``x_hat`` (N, 3, H, W) in [-1, 1]; ``scores``: {metric: one value per image}; ``nfe``: network evaluations per
-        image that happened; ``seconds`` of the batch: those of sampling.
+        image, as counted; ``seconds`` that sampling took for the whole batch.
     """
     started = clock()
     x_hat, nfe = restore(denoiser, observation, mu, setting, ImageRng(seeds, x_0.device))

@@ -1,4 +1,4 @@
-"""How earlier claims fare: published protocols that have a flaw, each beside the same comparison without it.
+"""Earlier claims tested: published protocols that have a flaw, each beside the same comparison without the flaw.
 
 A protocol with a flaw reports a gain of the DIP start. The same images, seeds and settings without the flaw give
 another gain, and the difference is what the flaw alone contributes. Nothing here enters a verdict.
@@ -29,11 +29,12 @@ MANY = 5  # independent samples whose mean is held against a single one
 
 @dataclass(frozen=True)
 class Claim:
-    """What a protocol reports and what is left without its flaw.
+    """The gain that a protocol reports, and the gain that is left without its flaw.
 
     Attributes:
         flaw: what the protocol does; instead: what is done in its place. Both in words.
-        published, fair: one value per image, or a single one where the images have none of their own.
+        published, fair: the gain with the flaw and without it; one value per image, or a single value for a ratio over
+            all images.
         unit: "dB" for a gain in PSNR, "x" for how many times fewer seconds or evaluations.
     """
 
@@ -48,8 +49,8 @@ class Claim:
 class EarlierClaims:
     """The flawed protocols on one restoration experiment.
 
-    The DIP start is that of the first architecture at the longest duration, at the number of evaluations that is best
-    for it on the validation images, as PSNR chooses.
+    The DIP start is that of the first architecture at the longest duration, at the number of evaluations that has the
+    highest PSNR on the validation images.
     """
 
     restoration: Restoration
@@ -84,7 +85,7 @@ class EarlierClaims:
         """What a protocol reports on the test images of a task, and what is left without its flaw."""
         return self.protocols[name](task)
 
-    # Cells, which the restoration suites have run as well, and their gains
+    # Cells, which the restoration suites also run (a store then has them already), and their gains
 
     @property
     def _raw(self) -> Arm:

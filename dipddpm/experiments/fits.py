@@ -1,7 +1,7 @@
 """What the restoration experiment rests on: photographs, their observations, and the DIPs fitted to them.
 
-Each is asked for by what it is and computed at most once: ``memo`` finds it by its content if it was computed before,
-in this session or any earlier one. Nothing here knows how results are stored or printed.
+Each is computed at most once: ``memo`` returns the stored result if the same call was computed before, in this session
+or any earlier one. Nothing here knows how results are stored or printed.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Fits:
     Args:
         axes: how many images, and which architectures and durations.
         memo: finds or computes and stores.
-        seed: of the observations, the fits and the samples on the test images.
-        tuning_seed: of those on the validation images; the same for all repeats, so that they share the settings.
-        clock: seconds; should wait for the device.
-        denoiser: for the ways of fitting that make use of one.
+        seed: from which the observations, the fits and the samples on the test images draw.
+        tuning_seed: the same for the validation images. All repeats have the same one, so that they share the settings.
+        clock: returns seconds; should wait for the device.
+        denoiser: for the ways of fitting that use one.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Fits:
         self.axes, self.dataset, self.memo = axes, dataset, memo
         self.seeds: Mapping[Split, int] = {"test": seed, "validation": tuning_seed}
         self.seed, self.device, self.clock = seed, torch.device(device), ChargedClock(clock)
-        # The caches live as long as the session, and so do the fits.
+        # Caching a bound method keeps this object alive. That is harmless: it lives as long as the session anyway.
         self.images = cache(self._images)
         self.observation = cache(self._observation)
         self.method, self.refuses = cache(self._method), cache(self._refuses)
@@ -81,7 +81,8 @@ class Fits:
         return Images(to_float(pixels).to(self.device), tuple(image_keys(pixels)), tuple(photographs))
 
     def rng(self, split: Split, task: str, purpose: str, device: torch.device | str | None = None) -> ImageRng:
-        """The generators of a split's images for a purpose. They do not depend on the arm: all arms draw the same."""
+        """The generators of a split's images for a purpose, one per image. They do not depend on the arm, so that all
+        arms draw the same numbers."""
         keys = self.images(split).keys
         return ImageRng.for_images(keys, self.seeds[split], task, purpose, device=device or self.device)
 
@@ -90,8 +91,8 @@ class Fits:
         return tasks.task(task).observe(x_0, self.rng(split, task, "observe", "cpu")).to(self.device)
 
     def width(self, architecture: str) -> int | None:
-        """The width that an architecture is built with: None, its published one, or for ``name:matched`` the one that
-        has as many parameters as the first architecture of the axes."""
+        """The width that an architecture is built with. None is its published width; ``name:matched`` has the width
+        with as many parameters as the first architecture of the axes."""
         return dip.width_for(architecture, self.dataset.size, self.axes.architectures[0])
 
     def _refuses(self, recipe: Recipe, task: str) -> str:
@@ -101,10 +102,10 @@ class Fits:
 
     def stored_fit(self, task: str, recipe: Recipe | str, split: Split = "test", run: Execute = direct) -> StoredFit:
         """The DIP fit of a recipe to a split's observations, with the memory it took; the name of an architecture
-        stands for its plain fit.
+        means its plain fit.
 
-        Stopping rules watch where arms make use of them. Only one that declares that it leaks is shown the photographs,
-        and only on the test split.
+        Stopping rules watch the fit where arms use them. Only a rule that declares that it leaks is given the
+        photographs, and only on the test split.
         """
         recipe = as_recipe(recipe)
         if (task, recipe, split) not in self._fits:
@@ -133,8 +134,8 @@ class Fits:
         )
 
     def _method(self, recipe: Recipe, task: str) -> FittingMethod:
-        """The fitting method of a recipe on a task: of its variants and learning rates, the one with which the DIP
-        alone has the highest PSNR on the validation images, at the duration that is best for it."""
+        """The fitting method of a recipe on a task. Of its variants and learning rates it is the one whose DIP alone
+        has the highest PSNR on the validation images, each at its own best duration."""
         methods = [v for lr in recipe.rates or (None,) for v in self._given(recipe.method(lr)).variants()]
         if len(methods) == 1:
             return methods[0]
@@ -158,7 +159,7 @@ class Fits:
     def evidence(
         self, arm: Arm, task: str, split: Split = "test", denoiser: Denoiser | None = None
     ) -> Evidence:  # fmt: skip
-        """What the prior of an arm is made from: of all there is, what it declares that it needs."""
+        """The evidence that the prior of an arm is made from: only those parts that the prior declares it needs."""
         fitted = None
         if arm.recipe:
             fitted = self.fit(task, arm.recipe, split).mu(arm.iterations, arm.output, arm.rule)
@@ -167,7 +168,7 @@ class Fits:
 
 
 def curve(longest: int) -> list[int]:
-    """Durations at which a fit is looked at besides those that are asked for: two an octave, from 5 to ``longest``."""
+    """Durations at which a fit is recorded besides those that are asked for: two per octave, from 5 to ``longest``."""
     found, at = [], 5.0
     while at < longest:
         found.append(round(at))

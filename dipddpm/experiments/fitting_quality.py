@@ -1,4 +1,4 @@
-"""What a recipe of a DIP reaches and how soon: quality by duration, and the time to the quality of the plain fit."""
+"""How good a DIP recipe gets, and how soon: quality by duration, and the time to the quality of the plain fit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FitCurve:
     seconds: tuple[float, ...]
 
     def reached(self, levels: np.ndarray, higher_is_better: bool = True) -> np.ndarray:
-        """(N,) place of the first duration at which each image has its level; S where it never has."""
+        """(N,) index of the first duration at which each image reaches its level; S where it never does."""
         sign = 1 if higher_is_better else -1
         there = sign * self.quality >= sign * levels
         return np.where(there.any(0), there.argmax(0), len(self.iterations))
@@ -40,15 +40,16 @@ class FitCurve:
 
 @dataclass(frozen=True)
 class FittingQuality:
-    """A recipe on a task.
+    """The quality and cost of a recipe on a task.
 
     Attributes:
-        iterations: the duration, of those that the task has, that is best on the validation images; passes: through
-            the network, forward and backward, that it takes.
-        alone: (N,) quality at that duration; seconds: per image.
-        seconds_to_level: (N,), until each image has the quality that the plain fit of the first architecture has at its
-            best duration; those of the whole fit where it never has. reached: (N,), whether it has.
-        best: the cell with diffusion after the DIP that is best on the validation images.
+        iterations: of the task's durations, the one that is best on the validation images; passes: how many passes
+            through the network, forward and backward, it takes.
+        alone: (N,) quality of the DIP alone at that duration; seconds: its cost per image.
+        seconds_to_level: (N,) seconds until each image has the quality that the plain fit of the first architecture
+            has at its best duration; the seconds of the whole fit where it never gets there.
+        reached: (N,) whether each image gets there.
+        best: of the cells with diffusion after the DIP, the one that is best on the validation images.
         memory: peak bytes that the batch added.
     """
 
@@ -63,7 +64,7 @@ class FittingQuality:
 
 
 class FittingExperiment:
-    """Every recipe by the primary judge of a restoration experiment."""
+    """Scores every recipe of a restoration experiment by its primary judge."""
 
     def __init__(self, restoration: Restoration):
         self.restoration, self.fits = restoration, restoration.fits
@@ -88,7 +89,7 @@ class FittingExperiment:
         return max(choices, key=lambda i: sign * curve.quality[curve.iterations.index(i)].mean())
 
     def quality(self, task: str, recipe: Recipe, run: Execute = direct) -> FittingQuality:
-        """What a recipe reaches on the test images of a task, alone and with diffusion after it."""
+        """The quality of a recipe on the test images of a task, alone and with diffusion after it."""
         first = Recipe(self.restoration.axes.architectures_for(task)[0])
         stored = self.fits.stored_fit(task, recipe, run=run)
         curve, plain = self.curve(task, recipe, "test"), self.curve(task, first, "test")

@@ -1,8 +1,8 @@
 """The generation experiment: populations of images, from noise and from priors made of training photographs.
 
-Past the prior there is one code path for every arm, as in restoration; only that nothing holds a sample to the
-photograph its prior came from. What the samples are worth is for the metrics of a population to say, against a
-reference that no prior saw.
+After the prior every arm takes the same code path, as in restoration, but no data consistency holds a sample to the
+photograph that its prior came from. The metrics of a population judge the samples against a reference that no prior
+saw.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Population:
     Attributes:
         images: (N, 3, H, W) uint8; image i comes from the prior of photograph i.
         seconds: wall-clock per image by stage ("dip", "diffusion"); memory: peak bytes added by stage.
-        iterations: DIP iterations per image; nfe: network evaluations per image that happened.
+        iterations: DIP iterations per image; nfe: network evaluations per image, as counted.
         setting: how it was sampled.
     """
 
@@ -57,18 +57,19 @@ class Population:
 class Generation:
     """Populations of ``count`` images of one data set, denoiser and seed.
 
-    A prior is an image: it is rounded to 8 bits, as one that lies in a folder would be.
+    A prior is an image: it is rounded to 8 bits, as if it had been read from an image file.
 
-    Priors are made of images of as few photographs as hold enough, so that there are others for a reference.
+    Training images may be cut from larger photographs. Priors are made of images from as few photographs as possible,
+    so that the images of the other photographs can serve as a reference.
 
     Args:
         memo: finds or computes and stores.
         count: images per population, and training images that priors are made of, at least 2; None for all there are.
-            A larger count extends a smaller one and finds its fits again, as long as it needs no further photograph.
-        iterations: DIP durations that are kept of each fit; architecture: the one whose number of parameters a
-            ``name:matched`` has.
-        seed: of the fits and the samples.
-        batch: images fitted, and sampled, together. Fits are stored by the batch, and ``shuffled`` stays within it.
+            A larger count extends a smaller one and reuses its stored fits, as long as it needs no further photograph.
+        iterations: DIP durations that are kept of each fit.
+        architecture: the one whose number of parameters a ``name:matched`` gets.
+        seed: from which the fits and the samples draw.
+        batch: images fitted, and sampled, together. Fits are stored by batch, and ``shuffled`` pairs images within one.
         clock: seconds; should wait for the device.
 
     Raises:
@@ -106,7 +107,7 @@ class Generation:
         self.keys = tuple(image_keys(self.images("train")))
 
     def _images(self, split: Split) -> Tensor:
-        """(count, 3, H, W) uint8: of ``train`` those that priors are made of, of another split a sample of it."""
+        """(count, 3, H, W) uint8: for ``train`` the images that priors are made of, for another split a sample."""
         if split == "train":
             return self.dataset.images("train")[self._of_priors]
         return self.dataset.sample(split, self.count)
@@ -114,10 +115,10 @@ class Generation:
     def reference(self, count: int | None = None) -> Tensor:
         """(count, 3, H, W) uint8, training images of photographs that no prior was made of; all of them by default.
 
-        Where every image is a photograph of its own, they are the same ones for every size of population.
+        Where every image is a photograph of its own, the reference is the same for every size of population.
 
         Raises:
-            InputError: there are not so many.
+            InputError: there are fewer than ``count``.
         """
         return self.dataset.images("train")[self._reference(count)]
 
@@ -125,7 +126,7 @@ class Generation:
         """The photographs that the images of priors were cut from, and those of :meth:`reference`; no name is in both.
 
         Raises:
-            InputError: as :meth:`reference`.
+            InputError: as in :meth:`reference`.
         """
         names = self.dataset.photographs("train")
         return [names[i] for i in self._of_priors], [names[i] for i in self._reference(count)]
@@ -187,12 +188,13 @@ class Generation:
         )
 
     def mu(self, arm: Arm, indices: range | None = None) -> Tensor | None:
-        """The priors of an arm for a range of images, all by default, (n, 3, H, W) uint8; None from noise.
+        """(n, 3, H, W) uint8, the priors of an arm for a range of images, by default all; None for the start from
+        noise.
 
-        Past the last photograph the priors begin again: image i starts from that of photograph i modulo ``count``.
+        A longer range repeats the priors: image i starts from the prior of photograph i modulo ``count``.
 
         Raises:
-            InputError: a prior that makes nothing of a whole and noiseless photograph.
+            InputError: the prior cannot be made from a complete and noiseless photograph.
         """
         if not arm.injection.uses_mu:
             return None
@@ -218,12 +220,12 @@ class Generation:
         """The population of an arm; with 0 evaluations its priors are the population.
 
         Args:
-            draw: which sample of each prior; the noise of another draw is other noise.
-            count: the first so many images; None for all.
-            run: calls the sampling, once, if it is not found.
+            draw: number of the sample of each prior; every draw has noise of its own.
+            count: sample only the first ``count`` images; None for all.
+            run: calls the sampling once, if its result is not stored.
 
         Raises:
-            InputError: a setting that the denoiser's schedule has no room for, said before a DIP is fitted.
+            InputError: the denoiser's schedule has too few steps for the setting; raised before a DIP is fitted.
         """
         setting.check(self.denoiser.schedule)
         count = self.count if count is None else count
@@ -249,10 +251,10 @@ class Generation:
     def stream(
         self, arm: Arm, setting: Setting, folder: Path, count: int, *, batch: int = 64, worker: tuple[int, int] = (0, 1)
     ) -> GeneratedImages:
-        """The population of an arm into a folder, any number of images long, by :func:`dipddpm.generate.generate`.
+        """Write any number of images of an arm into a folder, by :func:`dipddpm.generate.generate`.
 
         Raises:
-            InputError: as there.
+            InputError: as in that function.
         """
         prior = f"{arm.label} of {self.count} of {self.dataset.label}, {seed_for(self.seed, *self.keys):x}"
         starts = arm.injection.uses_mu

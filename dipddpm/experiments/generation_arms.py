@@ -1,4 +1,4 @@
-"""The arms of the generation experiment: what a population starts from, and in how many evaluations."""
+"""The arms of the generation experiment: what a population starts from, and with how many evaluations it is sampled."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class GenerationAxes:
 def generation_arms(architectures: Sequence[str], iterations: Sequence[int]) -> list[Arm]:
     """Noise, the cheap controls, DIPs fitted to training photographs, and the photographs themselves (``oracle``).
 
-    A control is made of the same photograph as the DIP. A prior that pairs images gives each noise the DIP of another
-    photograph: as a population it differs from ``dip`` by chance alone, which is what a difference has to exceed. What
-    starts from the photograph itself leaks: it shows how far a metric rewards giving the training set back.
+    A control is made of the same photograph as the DIP. A prior that pairs images starts each sample from the DIP of
+    another photograph, with the sample's own noise: as a population it differs from ``dip`` by chance alone, and real
+    differences have to exceed that. An arm that starts from the photograph itself leaks: it shows how much a metric
+    rewards copies of the training set.
     """
     listed: dict[str, list[Arm]] = {"control": [], "treatment": [], "ablation": [], "bound": []}
     for kind in priors().values():
@@ -53,10 +54,11 @@ def generation_arms(architectures: Sequence[str], iterations: Sequence[int]) -> 
 
 
 def generation_cells(axes: GenerationAxes, T: int = 1000) -> list[tuple[Arm, int, int | None]]:
-    """(arm, network evaluations, t0) of every population that is asked for and ``T`` steps have room for.
+    """(arm, network evaluations, t0) of every population that is asked for and that fits into ``T`` steps.
 
-    Noise runs at further budgets, which the price of a DIP would buy it. The photographs and the longest DIPs are
-    populations themselves (0 evaluations): the floor, and what the diffusion adds to. Without budgets there are none.
+    Noise also runs at larger budgets, those that the seconds of a DIP fit would pay for. The photographs and the
+    longest DIPs are also populations without diffusion (0 evaluations): the floor of the metrics, and the images that
+    the diffusion starts from. If no budgets are asked for, the list is empty.
     """
     listed: list[tuple[Arm, int, int | None]] = []
     if not axes.budgets:

@@ -1,4 +1,4 @@
-"""One population of the generation experiment, and what it is worth, as a store keeps it."""
+"""One population of the generation experiment, and its scores, as a store keeps them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dipddpm.restore import Setting
 
 
 def prior_images(prior: Prior, evidence: Evidence) -> Tensor:
-    """The priors of a chunk of photographs, (n, 3, H, W) uint8: a prior is an image, rounded as one in a folder is.
+    """(n, 3, H, W) uint8, the priors of a chunk of photographs, rounded to 8 bits as in an image file.
 
     Raises:
-        InputError: a prior that makes nothing of a whole and noiseless photograph.
+        InputError: the prior cannot be made from a complete and noiseless photograph.
     """
     mu = prior.mu(evidence) if prior.applies(evidence.observation) else None
     if mu is None:
@@ -43,7 +43,7 @@ def sample_population(
     """The population of an arm.
 
     Args:
-        evidence: of the photographs, chunk by chunk; empty for the start from noise.
+        evidence: what the priors are made from, chunk by chunk of photographs; empty for the start from noise.
 
     Returns:
         ``images`` (count, 3, H, W) uint8; ``nfe`` per image; ``seconds`` of the sampling.
@@ -69,12 +69,13 @@ def score_population(
     again: Tensor | None,
     mu: Tensor | None,
 ) -> dict[str, object]:
-    """What a population is worth against a reference; all images are uint8.
+    """The scores of a population against a reference; all images are uint8.
 
     Args:
-        photographs: those that priors are made of, which a memorising sampler would give back.
+        photographs: those that priors are made of; a sampler that memorises would return copies of them.
         split: what titles call the reference.
-        again: a second sample of the first so many priors ``mu``: how much of a sample its prior decides.
+        again: a second sample from each of the first priors of ``mu``. It shows how much the prior alone decides of a
+            sample.
 
     Returns:
         ``scores``: {title: [value, its interval or None, whether higher is better]}.
@@ -100,13 +101,13 @@ def score_floor(
     metrics: Mapping[str, type[PopulationMetric]],
     only: Sequence[str] = (),
 ) -> dict[str, object]:
-    """What real images score against a reference of other photographs; all images are uint8.
+    """The scores of real images against a reference of other photographs; all images are uint8.
 
     Args:
         images: as many as a population has.
-        photographs: of ``images``, and of ``reference``.
+        photographs: names of the photographs of ``images``, and of those of ``reference``.
         split: what titles call the reference.
-        only: names of the metrics that are asked for, each at N alone; all of them by default.
+        only: names of the metrics that are asked for, each for all N images only; by default every metric.
 
     Returns:
         ``scores``: {title: [mean of several draws, (smallest, largest), whether higher is better]}.

@@ -38,7 +38,7 @@ PARTS = ("restoration", "generation", "training", "cost")
 
 @dataclass(frozen=True)
 class Profile:
-    """What a run covers, experiment by experiment; ``elsewhere`` says which profile has what this one leaves out."""
+    """What a run covers, experiment by experiment; ``elsewhere`` names the profile that covers what this one omits."""
 
     name: str
     restoration: RestorationAxes
@@ -64,7 +64,7 @@ class Profile:
         return replace(overridden(self, values), **parts)
 
     def decides(self) -> dict[str, object]:
-        """Every value that decides all results, by name: runs that differ in one do not compare."""
+        """Every value that decides all results, by name: runs that differ in one cannot be compared."""
         found = {f"{part}.{name}": v for part in PARTS for name, v in deciding(getattr(self, part)).items()}
         return found | self.restoration.decides()
 

@@ -29,8 +29,8 @@ class Recipe:
         architecture: name of the network; ``NAME:32`` 32 channels wide, ``NAME:matched`` with as many parameters as the
             first architecture of an experiment.
         way: name of the fitting method.
-        rates: learning rates of which validation images choose one; empty for the one that the way or the architecture
-            publishes.
+        rates: learning rates, one of which is chosen on the validation images; empty for the published rate of the way
+            of fitting or of the architecture.
     """
 
     architecture: str
@@ -45,7 +45,7 @@ class Recipe:
 
     @property
     def is_published(self) -> bool:
-        """It is the plain loop at the published rate."""
+        """Whether it is the plain loop at the published rate."""
         return self == Recipe(self.architecture)
 
     @property
@@ -67,12 +67,12 @@ class Recipe:
         return method
 
     def passes(self) -> float:
-        """What one iteration costs, in passes forward and backward through its network."""
+        """The cost of one iteration, in passes (forward and backward) through its network."""
         return fitting_method(self.way).passes
 
 
 def described(recipe: Recipe, method: FittingMethod) -> str:
-    """What validation images chose of a recipe, in a few words; "" where there was no choice."""
+    """What was chosen for a recipe on the validation images, in a few words; "" where there was no choice."""
     rate = f"lr {getattr(method, 'lr', 0):g}" if recipe.rates else ""
     return ", ".join(filter(None, [method.described(), rate]))
 
@@ -97,8 +97,8 @@ _memo: Memo | None = None
 
 
 def count_by(memo: Memo) -> None:
-    """From now on, whoever keeps results keeps the operations of networks too: torch's counter imports its compiler,
-    which takes two seconds, and a session that finds every result has no other use for it."""
+    """From now on, keep the counted operations of networks in ``memo``. Counting them again would import torch's
+    compiler, which takes two seconds, and a session that finds every result in its store needs it for nothing else."""
     global _memo
     _memo = memo
 
@@ -107,16 +107,16 @@ def count_by(memo: Memo) -> None:
 def _operations(architecture: str, first: str) -> int:
     network, size, width = architecture_class(architecture), 32, width_for(architecture, 32, first)
     if _memo:
-        with suppress(OSError):  # there is no room to keep it
+        with suppress(OSError):  # the disk is full: count without storing
             return _memo(dip_flops, {"architecture": network, "size": size, "width": width}).value["flops"]
     return dip_flops(network, size, width)["flops"]
 
 
 def share(recipe: Recipe, first: str) -> float:
-    """What an iteration of a recipe costs, as a share of an iteration of the plain fit of the architecture ``first``.
+    """The cost of an iteration of a recipe, as a share of an iteration of the plain fit of the architecture ``first``.
 
-    By passes and by floating-point operations on images of 32 px, so that it is the same on every machine. What a
-    recipe is charged in the end are its seconds.
+    It is estimated from passes and floating-point operations on images of 32 px, so that it is the same on every
+    machine. It only sets durations; records are charged seconds.
     """
     ratio = _operations(recipe.architecture, first) / _operations(first, first)
     return ratio**GROWTH * recipe.passes()

@@ -26,8 +26,8 @@ from dipddpm.restore import Setting, stage
 
 @dataclass(frozen=True)
 class Mu:
-    """Prior images (N, 3, H, W) in [-1, 1], None for the start from noise, and the seconds that the batch took besides
-    any DIP fit."""
+    """Prior images (N, 3, H, W) in [-1, 1], None for the start from noise, and the seconds that making the batch took,
+    without those of a DIP fit."""
 
     images: Tensor | None
     seconds: float = 0.0
@@ -43,16 +43,16 @@ class Cell:
         x_hat: (N, 3, H, W) in [-1, 1].
         seconds: wall-clock per image by stage ("dip", "stopping", "prior", "diffusion").
         memory: peak bytes added by stage.
-        iterations: DIP iterations per image that were paid for; passes: forward and backward passes of its network that
-            they took; nfe: network evaluations of the diffusion per image that happened.
+        iterations: DIP iterations per image that the cell is charged; passes: forward and backward passes of the DIP
+            network that they took; nfe: network evaluations of the diffusion per image, as counted.
         setting: how the diffusion was run.
-        judges: by whose scores on the validation images prior and setting were chosen; () where the caller chose.
-        validation: {judge: mean on the validation images}; empty for what leaks.
+        judges: those by whose scores on the validation images prior and setting were chosen; () where the caller chose.
+        validation: {judge: mean on the validation images}; empty for an arm that leaks.
         chosen: the judges by which, of all budgets that the arm runs at, this one was best on the validation images.
-        edges: what of the setting lies on the edge of what was offered.
-        fitted: what was chosen of the DIP fit, in words; "" where nothing was.
-        training_seconds: spent once on what prior or fitting method learned.
-        fit_evaluations: of the denoiser, per image, that the way of fitting took beside its passes.
+        edges: values of the setting that were the smallest or largest offered, in words.
+        fitted: what was chosen for the DIP fit, in words; "" where nothing was.
+        training_seconds: spent once to train what the prior or the fitting method learned.
+        fit_evaluations: evaluations of the denoiser per image that the way of fitting took, beside its passes.
     """
 
     arm: Arm
@@ -76,11 +76,11 @@ class Cell:
 class Restoration:
     """The restoration experiment of one data set and seed with one denoiser.
 
-    Wherever a judge may be named and is not, it is the first one of the axes.
+    Wherever a judge may be named and is not, the first judge of the axes is used.
 
     Args:
         fits: the photographs, observations and DIP fits; they know nothing of the denoiser.
-        judges: that settings are chosen by; those of the axes by default.
+        judges: metrics that settings are chosen by; those of the axes by default.
     """
 
     def __init__(self, fits: Fits, denoiser: Denoiser, judges: Sequence[str] = ()):
@@ -109,7 +109,8 @@ class Restoration:
         )
 
     def budgets(self, arm: Arm, task: str) -> list[int]:
-        """The budgets that an arm runs at: of those listed, the ones that fit below a step it can enter at."""
+        """The budgets that an arm runs at: those listed ones for which some step that it can enter at leaves room for
+        as many network evaluations."""
         listed = budgets(arm, self.axes, task)
         return [at for at in listed if self.settings(tuned_as(arm, self.axes, task, at), task, at)]
 
@@ -118,7 +119,7 @@ class Restoration:
         axes, entry, observation = self.axes, arm.injection, self.fits.observation(task, "validation")
         holds: list[Hold] = [(1.0, True)]
         if observation.consistency == "proximal":
-            # A start carries what it knows of y in its state, so that it may do without y from there on.
+            # The state of a start already holds information on y, so that sampling may go on without holding it to y.
             holds = [(strength, True) for strength in axes.strengths] + [(1.0, False)] * entry.uses_mu
         t0s = entry.t0s(self.denoiser.schedule, observation.sigma, axes.t0s)
         solvers = axes.solvers if entry.uses_mu else axes.noise_solvers
@@ -141,7 +142,7 @@ class Restoration:
         return Mu(found["mu"], found["seconds"])
 
     def _with_parameters(self, arm: Arm, task: str) -> Mapping[str, Arm]:
-        """{judge: the arm with the parameters of its prior that are best alone on the validation images}."""
+        """{judge: the arm, its prior having the parameters with which it alone is best on the validation images}."""
         variants = arm.prior.variants()
         if len(variants) == 1:
             return dict.fromkeys(self.higher, arm)
@@ -152,7 +153,7 @@ class Restoration:
     def tuned(self, arm: Arm, task: str, budget: int, judge: str = "") -> Tuned:
         """The setting that an arm runs with at a budget, chosen on validation images.
 
-        Its score is its own, also where its setting was tuned on another arm.
+        The score is that of this arm, also where the setting was tuned on another arm.
         """
         judge = judge or self.axes.judges[0]
         basis = tuned_as(arm, self.axes, task, budget)
@@ -168,8 +169,9 @@ class Restoration:
         return Tuned(settings[at], means[judge], means)
 
     def _alike(self, arm: Arm, task: str, budget: int) -> tuple[Arm, ...]:
-        """The arms that are tuned in one batch with this one: they have its DIP, or none like it, were both learned
-        or not, and have the same settings to try. Each stands there with every choice of parameters that a judge made.
+        """The arms that are tuned in one batch with this one: those with the same DIP recipe (or none, as this one),
+        whose priors are learned if that of this one is, without a leak, and with the same settings to try. Each is
+        listed once for every choice of prior parameters that some judge made.
         """
         beside = [tuned_as(other, self.axes, task, budget) for other, at in self.cells(task) if at == budget]
         settings = self.settings(arm, task, budget)
@@ -218,7 +220,8 @@ class Restoration:
         return tried[best(scores, self.higher[judge])]
 
     def leaders(self, task: str, judge: str, role: str) -> list[Arm]:
-        """The starts of a role, best first by a judge on the validation images, each at its best budget or alone."""
+        """The starts of a role, best first by a judge on the validation images. Each is scored at its best budget,
+        which may be 0 (the prior alone)."""
         starts = [arm for arm in self.able(task) if arm.role == role and arm.injection.uses_mu and arm.leak == "none"]
 
         def score(arm: Arm) -> float:
@@ -235,7 +238,7 @@ class Restoration:
         """Run one arm at one budget on the test images, with the setting that a judge chose for it, and score it.
 
         Args:
-            largest: of the budgets that compete for being ``chosen``, None for all.
+            largest: only budgets up to this one compete for being ``chosen``; None for all.
         """
         judge = judge or self.axes.judges[0]
         return self.cells_at(task, arm, budget, run, largest, judge)[0]
@@ -243,8 +246,8 @@ class Restoration:
     def cells_at(
         self, task: str, arm: Arm, budget: int, run: Execute = direct, largest: int | None = None, judge: str = ""
     ) -> list[Cell]:
-        """One arm at one budget as each judge chose it: one cell for each choice of parameters and setting; where a
-        judge is named, the one that it chose alone."""
+        """One arm at one budget as each judge chose it: one cell for each distinct choice of prior parameters and
+        setting. Where a judge is named, only the cell that this judge chose."""
         choices: dict[tuple[Arm, Setting], dict[str, Tuned | None]] = {}
         for name in self.higher:
             # A DIP alone that leaks has nothing to tune, and no score to be chosen by.
@@ -262,11 +265,11 @@ class Restoration:
         return cells
 
     def offered(self, task: str, role: str, place: int, total: int, run: Execute = direct) -> list[Cell]:
-        """The start of a role that is at ``place`` (0: the best) on the validation images, at about ``total``
-        evaluations: what it makes of the money that a DIP costs. One cell for each choice of the judges.
+        """The start of a role that is at ``place`` (0: the best) on the validation images, with about ``total``
+        evaluations, the price of a DIP fit. One cell for each distinct choice of the judges.
 
-        Of the settings that it was tuned to at its best budget and at its largest, each with as many more samples, or
-        steps, as ``total`` pays for, the one that is best on the validation images.
+        The candidates are the settings tuned at the arm's best budget and at its largest budget, each extended to as
+        many samples, or steps, as ``total`` pays for. The one that is best on the validation images is run.
         """
         choices: dict[tuple[Arm, Setting], dict[str, Mapping[str, float]]] = {}
         for judge, higher in self.higher.items():
@@ -335,8 +338,8 @@ class Restoration:
         )  # fmt: skip
 
     def _metrics(self, judges: Sequence[str], chosen: Sequence[str]) -> list[Metric]:
-        """What a cell is scored by. Those that judge as people do take as long as ten evaluations and more: only a cell
-        that a table shows, or that such a judge may hold a treatment to, is looked at by them."""
+        """The metrics that a cell is scored by. Perceptual metrics take as long as ten evaluations or more: they score
+        only cells that a table shows, or that a perceptual judge may compare with a treatment."""
         perceived = bool(chosen) or any(judge.perceptual for judge in self.judges if judge.name in judges)
         primary = self.judges[0].name
         return [kind() for kind in metrics().values() if perceived or not kind.perceptual or kind.name == primary]

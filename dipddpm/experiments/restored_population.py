@@ -1,4 +1,4 @@
-"""Restorations as a population: how natural they look together, where they are many enough to say."""
+"""Restorations as a population: how natural they look together, where there are enough of them to judge."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RestoredPopulations:
 
     Args:
         fits: whose photographs were restored.
-        extractor: what KID sees images with.
+        extractor: gives the features that KID compares.
     """
 
     def __init__(self, fits: Fits, extractor: NamedExtractor):
@@ -30,7 +30,7 @@ class RestoredPopulations:
 
     @cached_property
     def reference(self) -> Tensor:
-        """(M, 3, H, W) uint8, of photographs that nothing was restored from."""
+        """(M, 3, H, W) uint8, images of photographs none of which was degraded and restored."""
         return self.fits.dataset.sample("train", REFERENCE, or_fewer=True)
 
     @cached_property

@@ -1,8 +1,9 @@
-"""What a unit of each kind of work takes: a pass of a DIP, an evaluation, a control's estimate, a look of a stopping
-rule, all measured in turns.
+"""How long a unit of each kind of work takes, all measured in turns: a pass of a DIP, an evaluation, the estimate of a
+control, a check by a stopping rule.
 
-A run takes hours, in which the machine slows down and speeds up. Were an arm charged what its own execution took, the
-one that ran while the machine was busy would look dearer than its rivals, and "costs no more" decides who is a rival.
+A run takes hours, in which the machine slows down and speeds up. If each arm were charged the seconds of its own
+execution, an arm that ran while the machine was busy would look more expensive than its rivals. That would change the
+comparison itself, because a rival is an arm that costs no more than the treatment.
 """
 
 from __future__ import annotations
@@ -31,29 +32,30 @@ from dipddpm.tasks import Observation
 AT_ONCE, AT_ONCE_CUDA = 16, 64
 """Images at most that a turn works on, on a CPU and on a GPU. On a CPU an image of 4 takes an evaluation as long as one
 of 120, within 10 %, and one of 12 an iteration of a fit a tenth less than one of 8."""
-ENOUGH = 0.05  # seconds of a turn of a control; one that takes longer for all images is timed on fewer, at least FEWEST
+ENOUGH = 0.05  # seconds; a control that takes longer for all images is timed on fewer of them, at least FEWEST
 FEWEST = 4
-LEAST, MOST = 0.02, 1000  # seconds that a turn lasts, repeated for that up to so many times: shorter ones scatter
-LONG = 10**4  # iterations that no timing reaches
-LOOKS = 20  # of a stopping rule in a turn
+LEAST, MOST = 0.02, 1000  # least seconds of a turn (shorter ones scatter), most repetitions of the work to fill them
+LONG = 10**4  # duration of a fit that is timed: more iterations than any timing runs
+LOOKS = 20  # iterates that a stopping rule is shown in a turn
 
 
 class StageWork(Protocol):
-    """A kind of work that is done for images, a counted number of units each."""
+    """A kind of work on a batch of images that takes a counted number of units per image."""
 
     unit: ClassVar[str]
 
     def turn(self, clock: Callable[[], float]) -> tuple[Turn, float, int]:
-        """A turn of it, the units that each image gets in one, and the images."""
+        """A turn of this work, the units per image in one turn, and the number of images."""
 
 
 @dataclass(frozen=True)
 class Passes:
     """Passes forward and backward of DIP networks that are fitted in one way.
 
-    Building the networks is charged to nobody: it is what one to two iterations take. On a CPU they are built once, and
-    every turn goes on from the last; on a GPU, where they and the graphs of their iterations would fill the memory, and
-    for a method that is no trajectory, they are built anew.
+    The time to build the networks, about that of one to two iterations, is not charged to any arm. On a CPU the
+    networks are built once, and every turn continues the fit of the last one. They are built anew in every turn on a
+    GPU, where networks and the graphs of their iterations would fill the memory, and for a method that is no
+    trajectory.
     """
 
     unit: ClassVar[str] = "pass"
@@ -66,7 +68,7 @@ class Passes:
 
     def turn(self, clock: Callable[[], float]) -> tuple[Turn, float, int]:
         observation = some(self.observation)
-        images, period = len(observation.y), getattr(self.method, "every", 1)  # what is not done at each iteration
+        images, period = len(observation.y), getattr(self.method, "every", 1)  # some work comes only once a period
         if isinstance(self.method, Trajectory) and not observation.y.is_cuda:
             return timed(self._going_on(self.method, observation), clock, period), period * self.method.passes, images
         first, iterations = 4, period * math.ceil(20 / period)  # a GPU replays a graph from the fourth iteration on
@@ -84,7 +86,7 @@ class Passes:
         return ImageRng(self.seeds[: len(observation.y)], observation.y.device)
 
     def _going_on(self, method: Trajectory, observation: Observation) -> Callable[[], object]:
-        """One more iteration of a fit that goes on and on."""
+        """A function that runs one more iteration of the same fit at each call."""
         rng = self._rng(observation)
         network, z = build(self.architecture, rng, self.size, self.width)
         steps = method.begin(Problem(self.architecture, observation, rng, self.size, (LONG,), network, z))
@@ -137,7 +139,7 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Looks:
-    """Looks of a stopping rule at the iterates of a fit that lasts as long as the one it watched."""
+    """Checks of iterates by a stopping rule, for a fit that lasts as long as the one that the rule watched."""
 
     unit: ClassVar[str] = "iteration"
     rule: type[StoppingRule]
@@ -160,7 +162,7 @@ class Looks:
 
 
 def some(observation: Observation) -> Observation:
-    """As many of the images as a turn works on."""
+    """The first images of an observation, as many as a turn works on."""
     return observation.part(slice(AT_ONCE_CUDA if observation.y.is_cuda else AT_ONCE))
 
 
@@ -179,7 +181,7 @@ def time_stages(works: Mapping[str, StageWork], rounds: int, clock: Callable[[],
         loops = min(MOST, max(1, math.ceil(LEAST / max(once(), LEAST / MOST))))
         turns[name] = partial(_repeated, once, loops)
         counts[name] = loops * units, images
-    taken = in_turns(turns, rounds, warm=True)  # while its loops were counted
+    taken = in_turns(turns, rounds, warm=True)  # counting the loops of each turn has warmed it up
     made: dict[str, object] = {}
     for name, (units, images) in counts.items():
         made[name] = {"batch": images, "samples": [seconds / units / images for seconds in taken[name]]}

@@ -1,6 +1,6 @@
 """The stages that the time of a run goes into, each as work to be timed or profiled on random images.
 
-What the images show decides no time, so that nothing has to be loaded or tuned first.
+The content of the images does not change these times, so that no data has to be loaded and nothing tuned first.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from dipddpm.unet import UNet
 
 @dataclass(frozen=True)
 class CostAxes:
-    """What the suites of cost cover."""
+    """What the suites that measure cost cover."""
 
     batch_sizes: tuple[int, ...] = axis("batch", "batch sizes of the throughput suite", (1, 16, 64), adds_cells=True)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """``work()`` does ``items`` of a unit (images, image iterations, ...) at each execution; ``precision`` is that of
-    its products, "" where nothing is said of it."""
+    """One execution of ``work()`` does ``items`` units (images, image iterations, ...). ``precision`` is that of its
+    matrix products and convolutions; "" where it is not stated."""
 
     work: Callable[[], object]
     items: int

@@ -1,8 +1,8 @@
 """The arms of the training comparison: how a prior enters the training of a network, and which prior.
 
-Beside the networks that are trained stand two rows for each prior that any of them is given: the prior alone, without a
-network, and the plain network entered from the prior. A network that learned with a prior and is no better than these
-has learned nothing from it.
+Besides the networks that are trained, a table has two rows for each prior that any of them is given: the prior alone,
+without a network, and the plain network whose sampling starts from the prior. A network that was trained with a prior
+and is no better than these two has learned nothing from it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ OTHER_IMAGES = "other"
 class TrainingAxes:
     """What the training experiment covers.
 
-    Attributes (besides the axes, which say themselves what they mean):
-        lr: learning rate, reached after ``warmup`` updates and kept, so that a longer run goes on from a shorter one.
-        solvers: what each arm may restore with.
-        prior_batch: images that are fitted at once.
+    Attributes (besides the axes, whose meaning stands beside each of them):
+        lr: learning rate, reached after ``warmup`` updates and then constant, so that a longer run can continue a
+            shorter one.
+        solvers: those that each arm may restore with.
+        prior_batch: images whose DIPs are fitted at once.
     """
 
     tasks: tuple[str, ...] = axis(
@@ -59,11 +60,11 @@ class TrainingArm:
 
     Attributes:
         injection: how it enters.
-        prior: what enters; None where nothing does, or where initial weights do.
+        prior: what enters; None where nothing enters, or where the prior enters as initial weights.
         fitted_to: for an injection that initialises the weights, whose images they are fitted to: "dip" for the
             training images, "other" for those of another set.
-        use: "trained", a network that is trained so; "start", the plain network, entered from the prior; "alone", the
-            prior without a network.
+        use: "trained", a network that is trained with the prior; "start", the plain network, whose sampling starts from
+            the prior; "alone", the prior without a network.
     """
 
     injection: Injection
@@ -93,7 +94,7 @@ class TrainingArm:
 
     @property
     def takes_mu(self) -> bool:
-        """Restoring with it takes the prior of the image."""
+        """Whether restoring an image with this arm needs the prior of that image."""
         return self.prior is not None and (self.injection.sees_mu or self.use != "trained")
 
 
@@ -103,7 +104,7 @@ PLAIN = TrainingArm(NoInjection())
 
 def training_arms(applies: Callable[[Prior], bool]) -> list[TrainingArm]:
     """Every arm that makes sense for a task: the plain network; each injection that a network is trained for, with the
-    DIP; and the same injections with what each prior, or other images, put in its place.
+    DIP; and the same injections with every other prior, or with weights fitted to other images, in place of the DIP.
 
     Args:
         applies: whether a prior makes sense for the task's observations.
@@ -126,7 +127,8 @@ def training_arms(applies: Callable[[Prior], bool]) -> list[TrainingArm]:
 
 
 def untrained_rows(arms: Sequence[TrainingArm]) -> list[TrainingArm]:
-    """For each prior that a network of ``arms`` is given: the plain network entered from it, and the prior alone."""
+    """For each prior that a network of ``arms`` is given: the plain network with sampling that starts from it, and the
+    prior alone."""
     given = list(dict.fromkeys(arm.prior for arm in arms if arm.prior is not None and arm.takes_mu))
     uses: tuple[Use, ...] = ("start", "alone")
     return [TrainingArm(PLAIN.injection, prior, use=use) for use in uses for prior in given]

@@ -1,4 +1,4 @@
-"""What a network in training can do, as a store keeps it: restorations, predictions of x_0, populations."""
+"""Checks of a network in training, as a store keeps them: restorations, predictions of x_0, populations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dipddpm.training_loss import HELD_OUT_T
 
 
 class Observed(TypedDict):
-    """Observations with their photographs x_0 and priors mu, (N, 3, H, W) in [-1, 1], and a seed per image."""
+    """Observations with their photographs x_0 and priors mu, each (N, 3, H, W) in [-1, 1], and one seed per image."""
 
     observation: Observation
     x_0: Tensor
@@ -44,12 +44,13 @@ def check_network(
     """Restore the test images in the setting that is best on the validation images.
 
     Args:
-        keys: of the test images, which the noise of the predictions derives from.
+        keys: one per test image; the noise of its prediction derives from it.
         clock: seconds; should wait for the device.
 
     Returns:
-        ``best``: position of the setting; ``validation``: its mean PSNR in dB; ``scores``: {metric: one value per
-        image}; ``seconds`` of the batch; ``x_0``: {t: PSNR of the x_0 that the network predicts, per image}.
+        ``best``: position of the chosen setting; ``validation``: its mean PSNR in dB on the validation images;
+        ``scores``: {metric: one value per test image}; ``seconds`` of the batch; ``x_0``: {t: PSNR of the x_0 that the
+        network predicts, per image}.
     """
 
     def restored(split: Observed, setting: Setting) -> Tensor:
@@ -72,11 +73,11 @@ def check_network(
 
 
 def predicted_x0(denoiser: Denoiser, test: Observed, keys: Sequence[str]) -> dict[int, list[float]]:
-    """PSNR of x_0 as samplers see it (clipped, held to y), from the true x_t at a few steps, with the same eps in all
-    arms.
+    """PSNR of the predicted x_0 as samplers use it (clipped, held to y), at a few steps. The network is given the true
+    x_t, with the same eps in all arms.
 
-    The signal-to-noise ratio of a step is that of the schedule in every arm, ``residual`` included: its error in
-    x_0 - mu is its error in x_0.
+    The signal-to-noise ratio of a step is that of the schedule in every arm. This includes ``residual``, which predicts
+    x_0 - mu: its error in x_0 - mu equals its error in x_0.
     """
     schedule, device = denoiser.schedule, test["x_0"].device
 

@@ -1,9 +1,10 @@
 """Does a network learn sooner with the prior? The arms of a training comparison after some updates.
 
-Losses are never compared, since what the network of an arm is asked differs. Compared are restorations at the same
-number of network evaluations, the x_0 that the networks predict at the same signal-to-noise ratio, and restorations as
-a population: PSNR rewards the mean of all images that y allows, and a network in training gives blurred ones. Rows
-without a training of their own stand beside them: each prior alone, and the plain network entered from each prior.
+Losses are never compared, because the networks of different arms predict different targets. Compared are restorations
+at the same number of network evaluations, the x_0 that the networks predict at the same signal-to-noise ratio, and
+restorations as a population: PSNR rewards the mean of all images that y allows, and a network in training gives blurred
+ones. Two kinds of rows have no training of their own: each prior alone, and the plain network whose sampling starts
+from each prior.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ class TrainedQuality:
         scores: {metric: one value per test image} of the restoration at a fixed number of network evaluations.
         x_0: {t: PSNR in dB, one value per test image} of the x_0 that the network predicts at step t; empty for a row
             that trained no network.
-        seconds: of the training run so far by stage: "prior", of all training images; "training", its updates at the
-            measured time of an update.
+        seconds: of the training run so far, by stage: "prior", making the priors of all training images; "training",
+            number of updates times the measured time of an update.
         memory: peak bytes added, by stage.
-        images_per_second: of the updates, at that time; None for a row that trained no network.
-        test_seconds: per image, of making its prior and of restoring it.
-        setting: how it restores, chosen on the validation images at ``validation`` dB.
+        images_per_second: training speed, from the measured time of an update; None for a row that trained no network.
+        test_seconds: per test image, of making its prior and of restoring it.
+        setting: how it restores, chosen on the validation images; ``validation`` is its PSNR there in dB.
     """
 
     scores: Mapping[str, list[float]]
@@ -62,10 +63,10 @@ class TrainedQuality:
 
 
 class TrainingQuality:
-    """What the networks of some training runs can do.
+    """The quality of the networks of some training runs.
 
     Args:
-        population_reference: photographs that restorations are held against as a population, at most.
+        population_reference: largest number of photographs that restorations are compared with as a population.
     """
 
     def __init__(self, runs: TrainingRuns, population_reference: int, extractor: NamedExtractor | None = None):
@@ -109,7 +110,8 @@ class TrainingQuality:
         )
 
     def _settings(self, task: str, arm: TrainingArm) -> list[Setting]:
-        """The settings that an arm tries on the validation images; the same number for all that have so many."""
+        """The settings that an arm tries on the validation images: the same number for all arms, except those with
+        fewer settings in all."""
         runs, axes = self.runs, self.runs.axes
         if arm.use == "alone":
             return [Setting(0)]
@@ -124,8 +126,8 @@ class TrainingQuality:
     def _cost(
         self, task: str, arm: TrainingArm, updates: int
     ) -> tuple[Mapping[str, float], Mapping[str, int], float | None]:
-        """Seconds by stage, peak memory by stage and images per second of the training behind an arm. The prior alone
-        has none, and the plain network that is entered from a prior has that of the plain network."""
+        """Seconds by stage, peak memory by stage and images per second of the training that an arm rests on. A prior
+        alone has no training; the plain network that starts from a prior has the training of the plain network."""
         runs = self.runs
         if arm.use == "alone":
             return {"prior": 0.0, "training": 0.0}, {}, None
@@ -137,9 +139,9 @@ class TrainingQuality:
         return seconds, memory, runs.axes.batch / update if trained is arm else None
 
     def population_scores(self, task: str, arm: TrainingArm, updates: int) -> Mapping[str, list]:
-        """{title: [value, interval or None, whether higher is better]} of an arm after ``updates``: other test
-        photographs, restored by its averaged weights in the setting tuned for it, as a population. Empty where
-        :attr:`not_judged` says why."""
+        """{title: [value, interval or None, whether higher is better]} of an arm after ``updates``. The population are
+        further photographs, not the test images, restored by the arm's averaged weights in the setting tuned for it.
+        Empty where populations are not judged (:attr:`not_judged` gives the reason)."""
         runs, seed = self.runs, self.runs.fits.seeds["test"]
         if self.not_judged:
             return {}
@@ -161,8 +163,8 @@ class TrainingQuality:
         ).value["scores"]
 
     def population_floor(self) -> Mapping[str, list]:
-        """What the photographs themselves score, and other real images in sets as large, by the same titles; in place
-        of an interval the smallest and the largest draw."""
+        """Scores of the photographs themselves and of other real images in sets of the same size, by the same titles.
+        In place of an interval they have the smallest and the largest draw."""
         runs = self.runs
         if self.not_judged:
             return {}
@@ -190,21 +192,22 @@ class TrainingQuality:
         )
 
     def _unseen(self) -> list[int]:
-        """Positions of the reference in the training split: of photographs that no network here is trained on."""
+        """Positions of the reference images in the training split, all from photographs that no network here is trained
+        on."""
         dataset = self.runs.fits.dataset
         others = dataset.divided("train", len(self.runs.images("train")))[1]
         return last_in_turns(others, dataset.photographs("train"), self.population_reference)
 
     def _reference(self) -> Tensor:
-        """(M, 3, H, W) uint8 that restorations are held against."""
+        """(M, 3, H, W) uint8, the images that restorations are compared with as a population."""
         return self.runs.fits.dataset.images("train")[self._unseen()]
 
     def started(self, task: str, start: str, updates: int, run: Execute = direct) -> tuple[Arm, Cell]:
-        """Restore with the plain network as it is after ``updates``, entered from another start.
+        """Restore with the plain network as it is after ``updates``, from another start than noise.
 
         Args:
-            start: name of a prior (a DIP is that of the first architecture, longest duration), or ``control``: of the
-                starts that cost nothing, the one that does best on the validation images.
+            start: name of a prior (a DIP has the first architecture and the longest duration), or ``control``: of the
+                starts that cost nothing, the one that is best on the validation images.
 
         Returns:
             the arm that ran, at the training axes' evaluations in the setting tuned for it, and its cell.

@@ -44,8 +44,8 @@ class TrainingState:
 
     Attributes:
         tensors: weights, their average and the optimiser's moments, by name.
-        memory: peak bytes that the last stretch added.
-        initial_seconds: of fitting the initial weights, 0 where none were fitted.
+        memory: peak bytes added while training from the last checkpoint to this one.
+        initial_seconds: seconds of fitting the initial weights, 0 where none were fitted.
     """
 
     tensors: Mapping[str, Tensor]
@@ -54,7 +54,7 @@ class TrainingState:
 
 
 class TrainingRuns:
-    """The training runs beside one restoration experiment, with its data set, test images and seed.
+    """The training runs that belong to a restoration experiment: they have its data set, test images and seed.
 
     The observations and priors of the training images are those of the tuning seed, the same for all repeats: repeats
     differ in initial weights, order of images, t and eps.
@@ -78,7 +78,8 @@ class TrainingRuns:
         return training_arms(lambda prior: prior.applies(observation))
 
     def rows(self, task: str) -> list[TrainingArm]:
-        """Every arm, and the rows for the priors that they are given: entered by the plain network, and alone."""
+        """Every arm, and two rows for each prior that they are given: the plain network started from it, and the prior
+        alone."""
         arms = self.arms(task)
         return [*arms, *untrained_rows(arms)]
 
@@ -87,14 +88,14 @@ class TrainingRuns:
         axes = self.axes
         return TrainingSettings(updates, batch=axes.batch, lr=axes.lr, warmup=axes.warmup, decay=False, seed=self.seed)
 
-    # What it rests on
+    # Images and priors that training uses
 
     def _positions(self, part: Part) -> tuple[Split, list[int]]:
         """Where the images of a part lie: the split, and the positions in it.
 
-        The networks are trained on images of as few photographs as hold enough, so that others are left to hold
-        restorations against. The images of the population are other ones than the test images, as far as the test
-        split holds enough.
+        The networks are trained on images from as few photographs as possible, so that images of the other photographs
+        can be a reference for restorations. The images of the population differ from the test images as far as the
+        test split has enough images.
         """
         dataset, axes = self.fits.dataset, self.axes
         if part == "train":
@@ -112,7 +113,7 @@ class TrainingRuns:
         return to_uint8(self.fits.images(part).x_0.cpu())
 
     def prior_set(self, task: str, arm: TrainingArm, part: Part) -> PriorSet | None:
-        """mu of every image of a part, by the same code and settings for all; None where an arm takes none."""
+        """mu of every image of a part, made by the same code and settings in all parts; None for an arm without mu."""
         return self.priors_of(task, arm.prior, part) if arm.prior is not None and arm.takes_mu else None
 
     def _priors_of(self, task: str, prior: Prior, part: Part) -> PriorSet:
@@ -125,17 +126,18 @@ class TrainingRuns:
         )  # fmt: skip
 
     def mu(self, task: str, arm: TrainingArm, part: Part) -> Tensor | None:
-        """The priors of a part's images on the device, (N, 3, H, W) in [-1, 1]; None where the network sees none."""
+        """(N, 3, H, W) in [-1, 1], the priors of a part's images, on the device; None if the network is given none."""
         made = self.prior_set(task, arm, part)
         return made.mu.to(self.device) if made else None
 
     # Training
 
     def trained(self, task: str, arm: TrainingArm, updates: int, run: Execute = direct) -> TrainingState:
-        """The state of an arm's training after ``updates``, one of ``checkpoints``; it goes on from the one before.
+        """The state of an arm's training after ``updates``, which is one of ``checkpoints``. Training continues from
+        the checkpoint before.
 
-        How long the updates take is not measured here, where each arm would meet another state of the machine, but by
-        :class:`~dipddpm.experiments.update_times.UpdateTimes`.
+        The time of the updates is not measured here, because the machine may be faster or slower for each arm:
+        :class:`~dipddpm.experiments.update_times.UpdateTimes` measures all arms in turns.
         """
         if (task, arm, updates) not in self._states:
             self._states[task, arm, updates] = self._trained(task, arm, updates, run)
@@ -163,8 +165,8 @@ class TrainingRuns:
         return TrainingState(found.value["state"], found.memory, seconds)
 
     def _initial(self, task: str, arm: TrainingArm) -> tuple[Mapping[str, Tensor], float]:
-        """Weights fitted to observations, and the seconds of it: of the training images, or of photographs that no
-        training set here has (of the split that photo-patches keeps for choosing settings)."""
+        """Weights fitted to observations, and the seconds of the fit. The observations are of the training images, or
+        of photographs in no training set here (from the split that photo-patches keeps for choosing settings)."""
         images = self.images("train")
         if arm.fitted_to == OTHER_IMAGES:
             images = open_dataset("photo-patches", size=self.size).load("validation")[: len(images)]
@@ -181,8 +183,8 @@ class TrainingRuns:
         return found.value["weights"], found.value["seconds"]
 
     def _denoiser(self, task: str, arm: TrainingArm, updates: int) -> UNetDenoiser:
-        """The averaged weights after ``updates``; those of the plain network for an arm that trains none, which for a
-        prior alone are never evaluated and are those of the beginning."""
+        """The network with the averaged weights after ``updates``. An arm that trains no network has the plain network;
+        for a prior alone this network is never evaluated and has the initial weights."""
         if arm.use != "trained":
             return self.denoiser(task, PLAIN, 0 if arm.use == "alone" else updates)
         tensors = self.trained(task, arm, updates).tensors

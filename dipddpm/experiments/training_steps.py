@@ -27,7 +27,7 @@ def initial_weights(
     schedule: Schedule,
     clock: Callable[[], float],
 ) -> dict[str, object]:
-    """The U-Net of a seed, its weights fitted to observations as a DIP is.
+    """The U-Net of a seed, with weights that are fitted to observations as those of a DIP are.
 
     Returns:
         ``weights``: its state; ``seconds`` of the fit.
@@ -63,8 +63,8 @@ def train_stretch(
     """The state of a training after ``settings.steps`` updates.
 
     Args:
-        weights: those that it begins with, where they are not those of its seed.
-        state: that it goes on from; None at the beginning.
+        weights: initial weights; None for those that its seed gives.
+        state: the training state to continue from; None at the beginning.
     """
     model = initial_network(config, settings.seed, injection.channels).to(device)
     if weights is not None:

@@ -1,7 +1,7 @@
 """Tuning: every arm chooses its setting on validation images, with the same number of trials, once for each judge.
 
 A judge is a metric. The setting that restores with the least error is seldom the one that looks most natural (Blau and
-Michaeli 1711.06077), so that an arm which is to be held against others by a judge is tuned for that judge.
+Michaeli 1711.06077). So an arm that is compared with others by a judge is tuned for that judge.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dipddpm.sampling import Solver
 from dipddpm.schedule import Schedule
 from dipddpm.tasks import Observation
 
-# A start from noise has no t0 to tune; so that its search is not the smaller one, it has more solvers to try.
+# A start from noise has no t0 to tune. It has more solvers to try, so that its search space is not the smaller one.
 START_SOLVERS: tuple[Solver, ...] = (
     ("ddim", 0.0, 1), ("ddim", 1.0, 1), ("ddim", 1.0, 5), ("dpmpp_2m", 0.0, 1), ("renoise", 0.7, 1), ("daps", 0.0, 1),
 )  # fmt: skip
@@ -58,7 +58,7 @@ class Tuned:
 
 
 def merit(score: float, higher_is_better: bool) -> float:
-    """A mean as a number of which more is better; one that diverged (NaN) is the worst."""
+    """A mean with its sign changed if necessary, so that larger is better; -infinity for one that diverged (NaN)."""
     return -math.inf if math.isnan(score) else score if higher_is_better else -score
 
 
@@ -75,12 +75,14 @@ def candidates(
     holds: Sequence[Hold] = ((1.0, True),),
     samples: Sequence[int] = (1,),
 ) -> list[Setting]:
-    """The settings of a grid that spend exactly ``nfe`` evaluations; for none at all, the prior alone.
+    """The settings of a grid that spend exactly ``nfe`` evaluations; with ``nfe`` 0, only the prior alone.
 
-    A single step adds no noise and has no history, so the solver is no choice there; time travel needs two steps.
+    A single step adds no noise and has no history: all solvers agree there, and only one is tried. Time travel needs
+    two steps.
 
     Args:
-        samples: numbers of independent samples whose mean may be the answer; each gets its share of ``nfe``.
+        samples: numbers of independent samples that may be averaged into the restoration; each sample gets an equal
+            share of ``nfe``.
     """
     if nfe == 0:
         return [Setting(0)]
@@ -98,8 +100,8 @@ def candidates(
 def draw_trials(settings: Sequence[Setting], trials: int, *purpose: object) -> list[Setting]:
     """``trials`` of the settings, at random but always the same ones; all of them if there are no more.
 
-    Random search gives every arm the same number of trials whatever the size of its grid. The steps that an arm may
-    enter at matter most and get their turns one after the other.
+    Random search gives every arm the same number of trials whatever the size of its grid. The entry step matters most,
+    so trials are drawn from the entry steps in rotation.
     """
     rng = random.Random("/".join(str(part) for part in purpose))
     at: dict[int | None, list[Setting]] = {}
@@ -112,13 +114,14 @@ def draw_trials(settings: Sequence[Setting], trials: int, *purpose: object) -> l
 def more_of(settings: Sequence[Setting], total: int, schedule: Schedule) -> list[Setting]:
     """Each setting with as many more samples, and with as many more steps, as ``total`` evaluations pay for.
 
-    A multiple is whole, so that what is spent is at most ``total``; a start has no more steps than lie below its t0.
+    Samples and steps are multiplied by whole numbers, so that at most ``total`` is spent; a start has no more steps
+    than lie below its t0.
     """
     made: list[Setting] = []
     for setting in settings:
         times = max(1, total // setting.nfe)
         made.append(replace(setting, nfe=setting.nfe * times, samples=setting.samples * times))
-        with suppress(InputError):  # its steps have no room below t0
+        with suppress(InputError):  # more steps than lie below t0: skipped
             longer = replace(setting, nfe=setting.nfe * times)
             longer.check(schedule)
             made.append(longer)
@@ -139,9 +142,9 @@ def tune(
     The priors of several arms are one batch: they share photographs, observations and noise.
 
     Args:
-        mus: prior images, (N, 3, H, W) each; None, alone, for the start from noise.
+        mus: prior images, (N, 3, H, W) each; a single None for the start from noise.
         x_0: (N, 3, H, W), the validation photographs.
-        seeds: one per image, used afresh by each prior and setting.
+        seeds: one per image; each prior and setting draws anew from the same seeds.
 
     Returns:
         {judge: for each prior, the mean over images of each setting}.

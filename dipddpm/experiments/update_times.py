@@ -1,7 +1,7 @@
-"""What an update of each training arm takes: all measured in turns.
+"""The time of an update of each training arm, all measured in turns.
 
-The arms of a comparison are trained one after the other, for hours. Were each charged the wall-clock of its own
-updates, one that was trained while the machine was busy would look slower than its rivals.
+The arms of a comparison are trained one after the other, for hours. If each arm were charged the wall-clock time of its
+own updates, an arm that was trained while the machine was busy would look slower than its rivals.
 """
 
 from __future__ import annotations
