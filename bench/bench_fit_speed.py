@@ -1,8 +1,8 @@
 """How are the networks of many images fitted the fastest: by which convolution, in which precision, as a graph or not?
 
-``pytest bench -k fit_speed``. The table in ``dipddpm/cuda/layers.py`` was made by it, and what a device multiplies by
-follows from that table alone. Every way takes turns with the one that a library offers (``grouped``), so that a clock
-that changes does so for both.
+``pytest bench -k fit_speed``. The table in ``dipddpm/cuda/layers.py`` was made by this suite, and only that table
+decides by which convolution a device computes. Every way takes turns with the one that a library offers (``grouped``),
+so that a change of the clock frequency affects both.
 """
 
 import contextlib
@@ -66,7 +66,8 @@ def multiplying(way, precision):
 
 
 def time_convolution(shape, precision, way, images, device):
-    """A convolution and its gradients in turns with the grouped one: seconds, ratios, and the share of a product."""
+    """Time a convolution with its gradients in turns with the grouped one: seconds, ratios, and its rate as a share of
+    that of a matrix product."""
     c_in, c_out, side, stride = shape
     dtype, generator = PRECISIONS[precision], torch.Generator().manual_seed(0)
     x = torch.randn(images, c_in, side, side, generator=generator).to(device, dtype).requires_grad_()
@@ -156,7 +157,7 @@ def timing_record(group, arm, axes, found, of, memory):
 
 
 def here(precision, way, device):
-    """Skip what a CPU does not have."""
+    """Skip the point if this device lacks the precision or the way to convolve."""
     if device.type != "cuda" and (precision != "fp32" or way == "implicit"):
         pytest.skip(f"{way} in {precision} is for CUDA")
 

@@ -1,9 +1,10 @@
 """Are generated images closer to real ones when sampling starts from a DIP, at equal evaluations and equal seconds?
 
-DIPs are fitted to training images; the reference is images of other photographs, which no prior saw. The controls enter
-the same images blurred, as their mean colour, shuffled, and as they are (the leak made visible). Beside every value
-stands the floor: what real images of some photographs score against real images of others, in sets as large. Where all
-training images are of the photographs that priors are made of, there are no populations, and the report says why.
+DIPs are fitted to training images; the reference are images of other photographs, which no prior saw. The controls
+start from the same images blurred, from their mean colour, shuffled, and from the images themselves (which shows what
+the leak gains). Beside every value stands the floor: the score of real images of some photographs against real images
+of others, in sets of the same size. If the priors need all training photographs, none are left for a reference: then
+there are no populations, and the report says why.
 """
 
 import pytest
@@ -24,7 +25,7 @@ def points_of_sampled(experiments):
 
 
 def bench_generation(sampled, experiments, run_once, record):
-    """A population of one arm at one budget, and what it is worth."""
+    """Sample and score a population of one arm at one budget."""
     arm, nfe, t0 = sampled
     try:
         generation, reference = experiments.generation, experiments.reference

@@ -1,7 +1,7 @@
 """How does cost grow with size: seconds of every stage, and the memory of a large population?
 
-``pytest bench -k growth``. An exponent of 1 is what there is to hope for; less means that a fixed cost is still in
-sight at the smallest sizes. The sizes take turns, so that a machine that slows down slows all of them.
+``pytest bench -k growth``. An exponent of 1 is the best possible; an exponent below 1 means that a fixed cost still
+matters at the smallest sizes. The sizes take turns, so that a machine that slows down slows all of them.
 """
 
 import tempfile
@@ -105,7 +105,7 @@ def memory_of_streaming(count, batch, denoiser, device, folder):
             stream(denoiser, device, n, Path(tempfile.mkdtemp(dir=folder)))
         return peak.added
 
-    added(batch)  # start-up: what stays for good is no batch's
+    added(batch)  # warm-up: memory that stays allocated for good is not counted for any batch
     return {"single": [added(batch) for _ in range(3)], "many": added(count)}
 
 

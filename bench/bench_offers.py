@@ -1,8 +1,8 @@
 """What does the money of a DIP buy its rivals? The best starts, with as many evaluations as a DIP fit costs.
 
-A rival that only may not cost more is a weak one. Here those that do best on the validation images are offered more
-evaluations, to be spent on more steps or on more samples, whose mean is the answer. So is the best DIP start: nobody is
-kept from what helps the others.
+A rival that spends much less than a DIP start costs is a weak rival. Here the starts that do best on the validation
+images are offered more evaluations, to be spent on more steps or on more samples that are averaged. The best DIP start
+gets the same offer, so that no arm lacks what helps the others.
 """
 
 from dipddpm.tasks import task as task_named
@@ -11,7 +11,7 @@ ROLES = ("control", "treatment")
 
 
 def points_of_offer(experiments):
-    """Task, to which role and which place in it (0: the best on the validation images), evaluations offered."""
+    """{name: (task, role, place within the role by validation images (0: the best), evaluations offered)}."""
     axes = experiments.profile.restoration
     places = {"control": axes.offered_controls, "treatment": 1}
     return {

@@ -2,8 +2,8 @@
 
 ``pytest bench -k opponents``, with the extra ``[peers]``. The same network, the same y and at most as many network
 evaluations; each side chooses among six settings on the validation images and is scored once on the test images.
-deepinv's own code runs, in its own units: images in [0, 1], noise levels in units of those. DPS pays a gradient for
-each evaluation besides (as much as two evaluations more), which is counted beside them.
+deepinv's own code runs, in its own units: images in [0, 1], noise levels in the same units. DPS also computes a
+gradient for each evaluation (at the cost of about two more evaluations); gradients are counted separately.
 """
 
 import inspect
@@ -40,7 +40,7 @@ OURS = {
             ("ddim", 1.0, 10),
         )
     ],
-    # Where y is noisy it is a state of the diffusion itself: DDRM makes use of that, and so does our matched start.
+    # A noisy y is itself a state of the diffusion at some noise level: DDRM and our matched start both use that.
     "proximal": [
         *(Setting(NFE, NOISE, sampler="renoise", eta=0.7, strength=strength) for strength in (1.0, 2.0, 4.0)),
         *(Setting(NFE, NOISE, sampler="ddim", eta=1.0, strength=strength) for strength in (4.0, 8.0)),

@@ -162,7 +162,8 @@ class Stages:
         return ours.to(self.device), {name: (m.to(self.device), call) for name, (m, call) in theirs.items()}
 
     def training_step(self):
-        """Ours draws its batch, watches for NaN and averages the weights besides; the peers' is the update alone."""
+        """Our step also draws its batch, checks for NaN and averages the weights; that of the peers is only the
+        update."""
         ours, theirs = self.unets()
         schedule, pixels = Schedule.linear(), torch.randint(0, 256, (self.batch, 3, 32, 32), dtype=torch.uint8)
         training = Training(
@@ -187,7 +188,8 @@ class Stages:
         return (lambda: training.update(pixels), self.batch), rivals
 
     def training_step_in_bf16(self):
-        """What is ours beside gradient and step: draws, the watch for NaN, the average. The network is the same one."""
+        """Times what our step does beyond gradient and optimiser step: draws, the check for NaN, the average of the
+        weights. Both sides train the same network."""
         ours, _ = self.unets()
         schedule, pixels = Schedule.linear(), torch.randint(0, 256, (self.batch, 3, 32, 32), dtype=torch.uint8)
         compiled = self.device.type == "cuda"  # compiling for a CPU takes minutes

@@ -31,7 +31,7 @@ def bench_denoiser_strength(checkpoint, experiments, run_once, record_cell):
     denoiser = weaker(name, experiments.device, strongest.precision, strongest.compiled)
     task, primary = axes.tasks[0], axes.judges[0]
     weak = Restoration(experiments.fits, denoiser, [primary])
-    if kind == "best control":  # of the strongest denoiser: what is best to start from hardly depends on what follows
+    if kind == "best control":  # that of the strongest denoiser: the best start hardly depends on the denoiser
         arm = experiments.restoration.leaders(task, primary, "control")[0]
     else:
         arm = axes.longest if kind.startswith("dip") else Arm.named(kind)

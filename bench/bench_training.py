@@ -1,11 +1,11 @@
 """Does a network learn sooner with the prior, and does a prior stand in for training?
 
-Every arm of a seed is trained on the same images with the same draws from the same initial weights, and is looked at on
-the way: how well it restores, how much like photographs that looks, how well it predicts x_0 at matched signal-to-noise
-ratio, after how many updates and seconds, the fitting of the priors included. Losses are not compared.
+Every arm of a seed is trained on the same images with the same draws from the same initial weights. At checkpoints it
+is scored: how well it restores, how natural the restorations look, and how well it predicts x_0 at matched
+signal-to-noise ratio, after how many updates and seconds (the fitting of the priors included). Losses are not compared.
 
-Two rows for each prior need no training of their own: the prior alone, without a network, and the plain network entered
-from it. An arm that ends below them has learned nothing from its prior.
+Two rows for each prior need no training of their own: the prior alone, without a network, and the plain network whose
+sampling starts from the prior. An arm that ends below them has learned nothing from its prior.
 """
 
 from dipddpm.session.records import training_record, training_start_record
@@ -33,7 +33,7 @@ def points_of_start(experiments):
 
 
 def bench_training(checkpoint, experiments, run_once, record):
-    """Train an arm from its last checkpoint to this one, and see what it can do."""
+    """Train an arm from its last checkpoint to this one, and score it."""
     training = experiments.training
     if checkpoint[1].use == "trained":
         training.runs.trained(*checkpoint, run_once)
@@ -42,6 +42,6 @@ def bench_training(checkpoint, experiments, run_once, record):
 
 
 def bench_start_by_training(start, experiments, run_once, record):
-    """Restore with the plain network as it is after some updates, from noise, from a DIP, from what is free."""
+    """Restore with the plain network as it is after some updates: from noise, from a DIP, from the best free start."""
     arm, cell = experiments.training.started(*start, run_once)
     record(training_start_record(experiments, *start, arm, cell))

@@ -1,4 +1,4 @@
-"""What a stored result is known by: the values that a function is given, and the code that makes something of them.
+"""The key of a stored result: made of the values that a function is given, and of the code that computes with them.
 
 The rule: *what is stored is what a plain function returns*. Its key is made of the values of its arguments, and of the
 code of the function, of the class of every argument, and of the classes of whatever those hold. Nobody lists sources by
@@ -136,7 +136,8 @@ def closure(names: Iterable[str]) -> frozenset[str]:
 
 
 def read_sources() -> None:
-    """Read the code of what is loaded of this package, before an edit can part it from what runs."""
+    """Read the source of every loaded module of this package now, so that a later edit of a file is not taken for the
+    code that runs."""
     for name in [n for n in sys.modules if n.partition(".")[0] == OWN]:
         _source(name)
 

@@ -1,4 +1,4 @@
-"""The exit codes of every command and of every session: one way out, one code."""
+"""The exit codes of every command and of every session: each way to end has one code."""
 
 from __future__ import annotations
 

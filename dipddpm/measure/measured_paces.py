@@ -49,7 +49,7 @@ class Pace:
 
     @property
     def is_steady(self) -> bool:
-        """There are enough rounds, and their interval is narrow enough to charge anyone by."""
+        """Whether there are enough rounds, and their interval is narrow enough to charge records by this pace."""
         return len(self.samples) >= LEAST_ROUNDS and self.width <= STEADY
 
 

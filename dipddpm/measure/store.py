@@ -30,7 +30,7 @@ from dipddpm.measure.stored_files import read_checked, written
 
 SCHEMA = 2
 LOCKED = 3600.0  # seconds that a process waits for another one to compute a result before it does so itself
-USED_EVERY = 3600.0  # seconds to which it is known when a result was last used: a write at each use would cost as much
+USED_EVERY = 3600.0  # seconds; the time of last use is only this precise, since writing it at each use would cost much
 LOCKS = 1024  # lock files of a store: two results that share one merely wait for each other
 TENSOR, NUMBER = "$tensor", "$number"  # what stands in JSON for an array, and for a number that JSON does not have
 
@@ -264,7 +264,7 @@ class Store:
 
 
 def _file_of(base: Path) -> int:
-    """Which file the JSON file of a result is, 0 if it is not there: a write puts another one in its place."""
+    """The inode of the JSON file of a result, 0 if there is none. A write replaces the file, so that it changes."""
     try:
         return base.with_suffix(".json").stat().st_ino
     except OSError:

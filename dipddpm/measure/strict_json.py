@@ -1,6 +1,6 @@
-"""JSON as specified and nothing else, of a schema.
+"""Strict JSON, exactly as specified, checked against a schema.
 
-A file that says a thing twice, or says NaN, or a text where a number belongs, has no meaning to hold on to.
+A file that has a name twice in one object, NaN, or a text where a number belongs is refused: its meaning is unclear.
 """
 
 from __future__ import annotations

@@ -59,13 +59,13 @@ class Submission:
 
     @property
     def content_hash(self) -> str:
-        """A hash of what was measured, whoever submits it and whenever."""
+        """A hash of what was measured; it does not depend on who submits it, or when."""
         return _sha256(self.run.content())
 
     @property
     def file_name(self) -> str:
-        """Its name: machine, profile, data, version and content. Each part is made of letters that no system takes for
-        anything else."""
+        """Its name: machine, profile, data, version and content hash. Each part has only characters that are plain in
+        file names on every system."""
         run = self.run
         device = str(run.machine.get("gpu") or run.machine.get("cpu") or "unknown")
         data = str(run.settings.get("data", "")).partition(",")[0]

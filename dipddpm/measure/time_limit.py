@@ -1,4 +1,4 @@
-"""What a cell, or a task of a sweep, may take: what hangs costs itself and nothing else."""
+"""How long a cell, or a task of a sweep, may take, so that one that hangs is lost without the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ LONGEST = 6 * 3600  # seconds; minutes are usual, and a limit must never cut wha
 
 
 class TookTooLong(BaseException):
-    """Work is at its limit. No Exception: what catches those, in a plug-in perhaps, would go on."""
+    """Work has reached its time limit. It is no subclass of Exception, because code that catches those (in a plug-in,
+    for example) would go on."""
 
 
 def seconds(text: str) -> float:

@@ -29,15 +29,15 @@ RIVALS = ("control", "part")  # of the two contrasts that a verdict rests on
 
 @dataclass(frozen=True)
 class Tested:
-    """What a judge holds the treatments of a group to.
+    """The one treatment of a group that a judge tests, and its contrasts with its rivals.
 
     Attributes:
         judge: the metric.
         treatment: the one that is best by the judge's scores on the validation images.
-        candidates: how many it is the best of.
-        contrasts: with its rivals, by their roles ``control`` and ``part``; None where none is as cheap, or one of the
-            two diverged on the test images.
-        diverged: the rivals that did, by their roles.
+        candidates: number of treatments that it was chosen from.
+        contrasts: with its rivals, by their roles ``control`` and ``part``; None where no rival costs as little as the
+            treatment, or where the treatment or the rival diverged on the test images.
+        diverged: the rivals that diverged, by their roles.
     """
 
     judge: str
@@ -57,7 +57,7 @@ class Board:
         values: their means, with intervals that hold for all rows of the table together.
         ranks: one more than how many rows are better beyond noise; None of a row that diverged.
         contrasts: of the treatments, by the role of the rival (``control``, ``part``, ``comparator``), with intervals
-            and p-values that hold for all of them together. The two that the verdict tests stand for themselves.
+            and p-values that hold for all of them together. The two that the verdict tests are not adjusted for others.
     """
 
     judge: str
@@ -75,8 +75,8 @@ class Comparisons:
 
     Attributes:
         run: the run.
-        paces: what they are charged by.
-        samples: its competitors, each put together over its repeats.
+        paces: the prices per unit of work that samples are charged by.
+        samples: the competitors of the run, each put together over its repeats.
     """
 
     def __init__(self, run: Run):

@@ -107,7 +107,7 @@ class Contrast:
 
     @property
     def images_to_repay(self) -> float:
-        """After how many images a rival that was trained has repaid its training; infinity where it never does."""
+        """After how many images the training of a learned rival has paid for itself; infinity where it never does."""
         saved = self.sample.cost - self.rival.cost
         return self.rival.record.training_seconds / saved if saved > 0 else math.inf
 
@@ -169,8 +169,8 @@ def contrast(sample: Sample, rival: Sample | None, judge: str) -> Contrast | Non
     """The contrast of a sample with a rival, over the repeats that both have.
 
     None without a rival, where one of the two diverged, or where they share no repeat: a repeat that failed for one of
-    them counts for neither. A rival stays the one that validation images chose, so that a divergence on the test images
-    lets no other take its place.
+    them counts for neither. The rival is the one that was chosen on the validation images. If it diverges on the test
+    images, no other arm takes its place.
 
     Raises:
         ValueError: the two were measured on different images.

@@ -47,8 +47,8 @@ class Paces:
     """The paces of a run: for each stage and key, seconds per unit.
 
     Args:
-        records: whose own seconds are the pace, as a median, of what was not measured.
-        measured: in turns.
+        records: the median of their own seconds per unit is the pace of work that was not measured in turns.
+        measured: the paces that were measured in turns.
     """
 
     def __init__(self, records: Iterable[Record], measured: Iterable[Pace] = ()):

@@ -15,7 +15,7 @@ APART = ("failures",)
 def with_names(run: Run, escape: Callable[[str], str]) -> Run:
     """The run with every name in it escaped, in keys and values; the run itself where that changes nothing.
 
-    What is made of the run afterwards, tables, sentences and headings, needs no escaping of its own.
+    Tables, sentences and headings that are made from the returned run need no escaping of their own.
     """
     before = {column.name: getattr(run, column.name) for column in fields(run) if column.name not in APART}
     after = {name: _of(value, escape) for name, value in before.items()}

@@ -35,7 +35,7 @@ def write(run: Run, table: pd.DataFrame, folder: Path, comparisons: Comparisons)
 
 
 def latex(shown: pd.DataFrame) -> str:
-    """A frame of texts as a ``tabular`` with the rules of booktabs; no text of it is read as a command."""
+    """A frame of texts as a ``tabular`` with the rules of booktabs; LaTeX commands in the texts are escaped."""
     plain = shown.astype(object).fillna("").map(_escaped).rename(columns=_escaped)
     return plain.to_latex(index=False, escape=False, column_format="l" * len(plain.columns))
 

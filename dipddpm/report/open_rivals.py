@@ -17,8 +17,8 @@ class OpenRivals:
     Attributes:
         judge, role: of the contrast; treatment: what costs are held against.
         close: those that cost no more at some paces, and more at others.
-        best: each that could then be the best of those that cost no more, the likeliest to be taken first; None where
-            there could be none.
+        best: every arm that could be the best rival at some paces, best by validation first; the last one is None where
+            it is possible that no arm costs as little as the treatment.
     """
 
     judge: str
@@ -31,8 +31,8 @@ class OpenRivals:
 def open_rivals(comparisons: Comparisons, tested: Tested, role: str) -> OpenRivals:
     """What the paces leave open of one contrast; nothing is close where no paces were measured in turns.
 
-    Any of the close ones is taken to be cheap or dear whatever the others are, so that what is said to be possible may
-    be more than what is.
+    Each of the close ones is assumed to cost more or less than the treatment independently of the others. So more sets
+    of rivals may be listed than the paces really allow.
     """
     judge, treatment = tested.judge, tested.treatment
     others = of_role(treatment, comparisons.competing_with(treatment), judge, role)

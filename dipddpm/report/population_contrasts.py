@@ -1,7 +1,7 @@
 """Populations against the comparator and the best control, each difference beside the floor.
 
-Where real images of some photographs differ from real images of others by as much as two populations do, the difference
-cannot tell anything, and says so.
+If real images of some photographs differ from real images of others by as much as two populations do, the difference
+between the populations means nothing, and the report says so.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Difference:
 
     @property
     def hidden(self) -> bool:
-        """Real images differ from real images by as much."""
+        """Whether real images differ from other real images by as much as this difference."""
         return self.floor is not None and abs(self.value) <= self.floor
 
     def __str__(self) -> str:

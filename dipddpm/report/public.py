@@ -1,6 +1,6 @@
 """The public table: what submissions of one board say, version by version and machine by machine.
 
-Everything is read from what the submissions quote, which was held against their records before.
+All numbers are those that the submissions quote. That they agree with the records was checked before.
 """
 
 from __future__ import annotations

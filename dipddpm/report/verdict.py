@@ -26,7 +26,7 @@ LEAST_CLUSTERS = 6  # below, there is the effect with its interval and no verdic
 
 @dataclass(frozen=True)
 class BreakEven:
-    """How many first-stage steps a treatment could afford before the comparator gets as far at a lower cost.
+    """How many first-stage steps a treatment could afford before the comparator reaches its quality at a lower cost.
 
     Attributes:
         iterations: ``(K_comparator - K_treatment) / rho``, where K is a budget.
@@ -47,11 +47,12 @@ class Verdict:
     Attributes:
         outcome: ``pays``, ``does not pay``, ``pays in ... alone``, ``cannot tell``, ``cannot tell: n too small``, or
             ``too few photographs``.
-        tested: what each judge held the treatments to; a judge without scores on validation images is missing.
+        tested: per judge, the treatment that it tested and the contrasts; a judge without scores on validation images
+            is missing.
         n: number of photographs, the smallest of all contrasts.
         break_even: by the primary judge; None where the comparator or the cost of a stage is missing.
         open: the contrasts whose set of rivals changes when paces move within their intervals.
-        could_be: every outcome that is reached as they move, this one among them.
+        could_be: every outcome that is possible with paces within their intervals, this one included.
     """
 
     outcome: str

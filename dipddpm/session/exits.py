@@ -45,7 +45,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Tell a session that broken suites keep from its first test from one that somebody interrupts."""
+    """Give a session that cannot begin because a suite is broken another exit code than one that is interrupted."""
     try:
         return (yield)
     except session.Interrupted:

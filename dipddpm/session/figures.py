@@ -92,8 +92,8 @@ class Figures:
             write_json(self._manifest, {name: of for name, of in drawn.items() if name in self._names})
 
     def _drawn(self) -> dict:
-        """What the manifest says. Names that lead out of the folder were not written by this class: they are left out,
-        since files of earlier sessions are removed by these names."""
+        """The content of the manifest. Files of earlier sessions are removed by the names in it. Names that lead out of
+        the folder, which this class never writes, are therefore left out."""
         try:
             drawn = json_of(self._manifest.read_bytes(), dict[str, Drawn])
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a cell may take, and in which order cells run: a variant that hangs costs its own cells and no others."""
+"""How long a cell may take, and in which order cells run, so that a variant that hangs loses only its own cells."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     limit, cells = config.getoption("cell_timeout"), [item for item in items if _is_cell(item)]
     if limit and cells and config.pluginmanager.hasplugin("timeout"):
         for item in cells:
-            # A signal interrupts Python in the main thread and leaves the session alive. Code in C that never comes
-            # back is beyond it.
+            # A signal interrupts Python in the main thread and leaves the session alive. It cannot interrupt code in C
+            # that never returns.
             item.add_marker(pytest.mark.timeout(limit, method="signal"))
     if cells and (names := foreign()):
         items.sort(key=lambda item: _is_cell(item) and bool(names & set(_names(_point(item)))))

@@ -47,8 +47,8 @@ def open_experiments(option: argparse.Namespace, memo: Memo | None = None) -> li
     check_given(option)
     keep_freed()
     if not gc.get_freeze_count():
-        # What was imported stays for good: the collector need not walk through it again and again. Once in a process:
-        # what a session before this one leaves behind has to be collected.
+        # Imported modules are never freed, so that the garbage collector need not walk through them each time. This is
+        # done once in a process: objects that an earlier session left behind must still be collected.
         gc.freeze()
     device = open_device(option.device)
     chosen = profile(option.profile).override(option.axis)

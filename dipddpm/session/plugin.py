@@ -60,7 +60,7 @@ def run_once(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], N
     """Times one execution of a function through pytest-benchmark, with the synchronised clock.
 
     It asks for the ``benchmark`` fixture only when it is called, so that a cell found in the store is not reported as
-    a benchmark that ran. That fixture takes one function a test: what runs after the first is run without it.
+    a benchmark that ran. That fixture accepts one function per test: further functions run without it.
     """
     ran = False
 

@@ -48,7 +48,7 @@ def restoration_record(
 
     Args:
         suite: the question; suites that fill one table share it.
-        group: what the arm competes within, the task by default.
+        group: the arms of one group compete with each other; the task by default.
         name: of the row, the label of the arm by default; role: of the record, that of the arm by default.
         population: {title: [value, interval or None, whether higher is better]} of the restorations together.
         axes: further settings to tell rows apart by.
@@ -62,7 +62,7 @@ def restoration_record(
         arm=name or (f"{arm.label} alone" if alone else arm.label),
         role=role or ("part" if alone and arm.role == "treatment" else arm.role),
         family=arm.family,
-        budget=setting.nfe,  # what was asked for; what happened is counted below, and exact
+        budget=setting.nfe,  # the evaluations asked for; those that took place are counted exactly below
         judges=cell.judges,
         chosen=cell.chosen,
         edges=cell.edges,
@@ -145,10 +145,11 @@ def dip_fit_record(
 
 
 def fitting_record(experiments: Experiments, task: str, recipe: Recipe, found: FittingQuality) -> Record:
-    """What a recipe of a DIP reaches, and how soon, by the primary judge.
+    """The quality of a DIP recipe, and how soon it gets there, by the primary judge.
 
-    No gate looks at it (its measures are of kind ``timing``): a machine that rounds otherwise may choose another
-    duration on the validation images, and the cells of every duration are in the table of all arms, which is gated.
+    The gate does not compare it (its measures are of kind ``timing``): a machine that rounds differently may choose
+    another duration on the validation images. The cells of every duration are in the table of all arms, which the gate
+    does compare.
     """
     axes, photographs = experiments.profile.restoration, experiments.fits.images("test").photographs
     kind = metrics()[axes.judges[0]]
@@ -156,7 +157,7 @@ def fitting_record(experiments: Experiments, task: str, recipe: Recipe, found: F
     def per_image(values: np.ndarray | Sequence[float], unit: str, higher: bool) -> Measure:
         """A mean over images, with the interval over photographs."""
         mean = mean_interval(values, photographs)
-        known = math.isfinite(mean.high - mean.low)  # not where nearly all values are the same
+        known = math.isfinite(mean.high - mean.low)  # false where nearly all values are equal
         return Measure(unit, higher, "timing", [mean.mean], interval=[mean.low, mean.high] if known else ())
 
     def count(value: float, unit: str = "") -> Measure:
@@ -233,7 +234,7 @@ def population_record(
 
 
 def no_population_record(experiments: Experiments, arm: Arm, nfe: int, t0: int | None, why: str) -> Record:
-    """In place of a population that nothing can be said of: the reason, for the report."""
+    """A record in place of a population that cannot be judged: it gives the report the reason."""
     return Record(
         suite="generation",
         group=experiments.dataset.label,

@@ -104,8 +104,8 @@ def estimate_key(prior: Prior) -> str:
 
 
 def measured(works: Mapping[tuple[str, str], StageWork], memo: Memo, clock: Callable[[], float]) -> list[Pace]:
-    """The paces of some kinds of work, found or measured in turns: none of them can be told from another moment of the
-    machine. Another set of works is another series."""
+    """The paces of some kinds of work, found in the store or measured in turns. Paces of one series were measured under
+    the same state of the machine, so a different set of works is measured as a new series."""
     if not works:
         return []
     names = {f"{stage}: {key}": (stage, key) for stage, key in sorted(works)}

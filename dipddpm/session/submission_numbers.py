@@ -1,7 +1,7 @@
-"""Whether the numbers of a run agree with each other: what of a submission can be checked by any version.
+"""Whether the numbers of a run agree with each other: the checks of a submission that any version can make.
 
-Each check looks at what a mistake, or a hand, would leave behind, and says in one line which record it is and what
-contradicts what. What it cannot see is whether the raw values were ever measured: that takes another run.
+Each check looks for traces of a mistake or of an edit by hand, and says in one line which record it is and what
+contradicts what. No check can see whether the raw values were ever measured: that takes another run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dipddpm.measure.record import UNPAIRED, Record, Run
 from dipddpm.report.costs import Paces
 
 RANGES = {"psnr": (-20.0, 100.0), "ssim": (-1.0, 1.0), "st_lpips": (0.0, 10.0)}
-# A single execution on a machine that others share was 18 times as slow as the pace measured in turns, at most, and
-# what takes microseconds has no steady time at all.
+# On a shared machine the slowest single execution took 18 times as long as the pace measured in turns. Work that takes
+# microseconds has no steady time at all.
 FACTOR, SLACK = 30.0, 0.01
 CLOSE = 1e-6
 
@@ -34,7 +34,7 @@ def _competitors(run: Run) -> list[Record]:
 
 
 def _twice(run: Run) -> Iterator[str]:
-    """No record stands in a run twice: a table would show one of them, and nobody knew which."""
+    """No record stands in a run twice: a table would show one of the two without saying which."""
     counts = Counter(key_of(record) for record in run.records if record.role != "stage")
     yield from (f"{key}: recorded {count} times" for key, count in counts.items() if count > 1)
 

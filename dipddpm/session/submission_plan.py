@@ -1,6 +1,6 @@
 """Whether a run is what this version would have made: its suites, profile, leak tiers, images, and every planned cell.
 
-It takes the version that the run was made with: another one has other suites and may plan other cells.
+Only the version that the run was made with can check this: another version has other suites and may plan other cells.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def _settings(run: Run, planned: Profile) -> Iterator[str]:
 
 
 def _tiers(run: Run) -> Iterator[str]:
-    """Who saw the photograph says so, and who is a rival is called one: both follow from prior, task and rule."""
+    """Every record has the leak tier and the role that follow from its prior, task and stopping rule: no leak is
+    hidden, and no rival is declared to be anything else."""
     told: set[str] = set()
     for record in run.records:
         name, rule = str(record.axes.get("prior") or ""), str(record.axes.get("stopping") or "fixed")
@@ -141,7 +142,7 @@ def _photographs(run: Run, planned: Profile) -> Iterator[str]:
 
 
 def _missing(run: Run, planned: Profile) -> Iterator[str]:
-    """Every cell that the profile plans is there, for every seed: who leaves out a rival wins against the others."""
+    """Every cell that the profile plans is there, for every seed: otherwise leaving out a strong rival would win."""
     same = str(run.settings.get("denoiser", "")) == f"unet {_shipped().fingerprint.partition('+')[0]}"
     records = [r for r in run.records if r.suite == "restoration"]
     there = {(r.repeat, r.group, r.arm, r.budget if same else None) for r in records}

@@ -143,7 +143,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture
 def asked_for(request: pytest.FixtureRequest) -> None:
-    """Minutes of timing are no part of a run that asks other questions: ``-k NAME`` or profile ``full`` ask for it."""
+    """Skip a timing suite unless ``-k NAME`` or profile ``full`` asks for it: timing takes minutes, which a run with
+    other questions should not spend."""
     name = request.module.__name__.removeprefix("bench_")
     given = [request.config.getoption("keyword"), *request.config.args]
     if request.config.getoption("profile") != "full" and not any(name in text for text in given):
@@ -155,7 +156,7 @@ def record_cell(record, experiments) -> Callable[..., None]:
     """Adds a cell of the restoration experiment to the run; arguments are those of :func:`restoration_record`."""
 
     def add(task: str, arm: Arm, cell: Cell, **options: Any) -> None:
-        # A row that no leaderboard shows needs no features of its images, and images that diverged have none.
+        # Only rows of a leaderboard need features of their images; images that diverged have no features.
         told = cell.chosen and not diverged(cell.x_hat, cell.scores)
         scores = experiments.restored_populations.scores(cell.x_hat) if told else {}
         record(restoration_record(experiments, task, arm, cell, population=scores, **options))

@@ -1,8 +1,8 @@
-"""With how many threads the results of a session were computed: a sum is rounded in another order by another number.
+"""With how many threads the results of a session were computed: sums are rounded differently by another number.
 
-So the number of threads is part of what a stored result is known by. Results of a sweep come from workers of one thread
-each, say, and the session that reports them has to ask for such results: the store says with how many threads a sweep
-with these options filled it.
+So the number of threads is part of the key of a stored result. If the workers of a sweep had one thread each, for
+example, then the session that reports their results has to ask for results of one thread. The store remembers with how
+many threads a sweep with the same options filled it.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Tracking:
 def numbers(record: Record, run: Run) -> dict[str, float]:
     """What trackers show of a record, by names that are paths; its budget is their step.
 
-    Of the settings that several judges chose for an arm, that of the primary one.
+    Where several judges chose settings for an arm, only the setting that the primary judge chose is told.
     """
     if not record.seen_by(run.primary):
         return {}
@@ -103,7 +103,7 @@ def asked(config: pytest.Config) -> Mapping[str, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """A client that is missing ends the session before any work."""
+    """End the session before any work if the client library of a tracker is missing."""
     try:
         check_given(asked(session.config))
     except InputError as error:
@@ -127,7 +127,7 @@ def _title(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A cell is done, its fixtures too: its records are told before the next one begins."""
+    """After a cell and the teardown of its fixtures, hand its records to the trackers before the next cell begins."""
     done = yield
     if tracking := item.config.stash.get(TRACKING, None):
         tracking.tell_new(item.config.stash[RUN])

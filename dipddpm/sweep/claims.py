@@ -1,7 +1,7 @@
 """Who computes what, said by files beside the store: so that sweeps on one store do not do the same work twice.
 
-Nothing depends on a claim but who computes first. Results are known by their content, and written whole or not at all:
-where two compute the same one, both are right.
+A claim only saves double work; no result depends on it. Results are found by the content of their call, and are written
+whole or not at all: if two sweeps compute the same result, both are right.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ ATTEMPTS = 4
 
 
 class Engine(Protocol):
-    """Workers, wherever they are. An engine gives a task of a worker that died to another one."""
+    """Workers on one machine or many. If a worker dies, the engine gives its task to another worker."""
 
     @property
     def workers(self) -> int:

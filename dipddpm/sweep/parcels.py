@@ -75,7 +75,7 @@ class _Pickler(pickle.Pickler):
         else:
             return None
         if name not in self.known:
-            # A view would take the whole tensor along that it is a part of.
+            # Pickling a view would send the whole tensor that it is a part of.
             own = value.clone() if isinstance(value, Tensor) else value
             self.known[name] = pickle.dumps(own, protocol=pickle.HIGHEST_PROTOCOL)
         self.named[name] = None

@@ -36,8 +36,9 @@ class Plan:
     """What is expected.
 
     Attributes:
-        points: that there are; whole: of those, how many the store has everything for; left: to ``pytest bench``;
-            unknown: how many ask for something whose result cannot be guessed, and for more after that.
+        points: number of points; whole: how many of them the store has everything for; left: how many are left to
+            ``pytest bench``; unknown: how many need a result that no stand-in can replace, so that their later calls
+            are not known.
         tasks: {key: (kind, counted work, seconds or None)} of what is to be computed.
         paths: {point: seconds, or tasks, of what it waits for, one after the other}.
     """

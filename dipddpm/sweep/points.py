@@ -146,7 +146,7 @@ class Points:
 
 
 class _Nowhere:
-    """Fixtures that take what a suite records and draws, and keep none of it: a sweep fills the store alone."""
+    """Fixtures that discard what a suite records and draws, because a sweep only fills the store."""
 
     @pytest.fixture
     def record(self) -> Callable[..., None]:
@@ -168,6 +168,6 @@ class _NoFigures(Figures):
 
 
 def is_left(call: Call) -> bool:
-    """Whether a call is left to ``pytest bench``: a function that a suite wrote for itself times this machine, or
-    compares with a library that workers need not have."""
+    """Whether a call is left to ``pytest bench``: functions that are defined in a suite file time this machine, or
+    compare with a library that workers need not have."""
     return call.function.__module__.startswith("bench_")

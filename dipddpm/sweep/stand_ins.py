@@ -1,7 +1,8 @@
 """Stand-ins for results that are not there yet: of the same form, with made-up numbers, so that a point can be followed
 to its end and what it will ask for can be counted. None of them is ever stored.
 
-Every stand-in has numbers of its own, by the key of its call: what rests on different results are different calls.
+Every stand-in has numbers of its own, drawn by the key of its call, so that calls that depend on different results get
+different keys.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Sweep:
                     item = ready.popleft()
                     self._take(item, points.attempt(item))
                 self._send(last=not ready)
-                # While there are points to look at, only what is there already; else as long as it takes.
+                # While points are ready to be looked at, take only answers that are there already; else wait for some.
                 for answer in self.engine.answers(0.0 if ready else POLL):
                     ready += self._answered(answer)
                 ready += self._from_others()
@@ -116,7 +116,7 @@ class Sweep:
             if not together and (running or not last):
                 return
             ranked = sorted(together or waiting[:1], key=self._priority, reverse=True)
-            # A claim that was free may be that of a sweep which has stored the result just now.
+            # A claim may have become free because another sweep has just stored the result: look into the store again.
             task = next((t for t in ranked if self.claims.take(t.call.key) and not self._is_there(t)), None)
             if task is None:  # others compute what is left
                 return

@@ -1,4 +1,4 @@
-"""What a call is worth in seconds: counted work, times the pace at which this machine did such work before."""
+"""How many seconds a call will take: counted work, times the pace at which this machine did such work before."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Which submissions may stand in one table, and how far they agree: by the rule that the gate compares runs by.
 
-The settings and the config of two submissions have to agree (:func:`settings_that_differ`), as those of a run and its
-baseline; what does not is another board. Within a board the newest version leads, and each further submission is the
-baseline that the leading one is held against: entry by entry code of the suite, images and seeds have to agree, and a
-submission none of whose entries does is refused.
+Two submissions stand on one board if their settings and config agree (:func:`settings_that_differ`), as those of a run
+and its baseline have to. Within a board the newest version leads, and the leading submission is compared with each
+other one as with a baseline. Entries are compared if code of the suite, images and seeds agree. A submission is refused
+if this is so for none of its entries.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Board:
-    """Submissions that compare, the newest version first."""
+    """Submissions that can be compared with each other, the newest version first."""
 
     members: list[Member] = field(default_factory=list)
 

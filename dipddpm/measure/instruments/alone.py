@@ -1,4 +1,4 @@
-"""Functions that time the machine they run on: whoever runs work side by side runs these alone."""
+"""Marks functions that time the machine they run on, so that a sweep runs nothing beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def alone(function: Function) -> Function:
-    """Declares that nothing else may run on the machine beside this function, whose result are times."""
+    """Decorator: nothing else may run on the machine beside this function, because it measures time."""
     function.__dict__["alone"] = True
     return function
 

@@ -14,10 +14,10 @@ Turn = Callable[[], float]
 def in_turns(turns: Mapping[str, Turn], rounds: int, *, warm: bool = False) -> dict[str, list[float]]:
     """The seconds of each turn, one value per round, after a round that is not measured.
 
-    The round before loads modules and fills caches; what it takes is nobody's.
+    The unmeasured round loads modules and fills caches; that time is not counted for any turn.
 
     Args:
-        warm: every turn was taken already, so that no round is needed for that.
+        warm: every turn has already run once, so that the unmeasured round is left out.
     """
     for turn in () if warm else turns.values():
         turn()

@@ -1,4 +1,4 @@
-"""Charts of what is no restoration: training curves, populations with their floor, cost by stage, growth of cost."""
+"""Charts beyond restoration: training curves, populations with their floor, cost by stage, growth of cost."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Chart:
     Attributes:
         title, note: what stands above it; the note says how to read it.
         spec: Vega-Lite, with the rows that it draws under ``datasets``.
-        told: what a reader who cannot see it is told.
+        told: a description for readers who cannot see the chart.
         columns: of the table of its numbers; empty where the page has them elsewhere.
         rows: the name of the data set which that table shows.
     """
@@ -139,7 +139,7 @@ def clean(row: Mapping) -> dict[str, Any]:
 def point(sample: Sample, metric: str) -> dict[str, Any]:
     """A sample as a row: who it is, and its mean by a metric with its interval."""
     record, estimate = sample.record, sample.interval(metric)
-    # A single photograph has no interval: it is drawn as long as it is known, which is not at all.
+    # A single photograph has no interval: it is drawn with length 0, both ends at the mean.
     low, high = (end if math.isfinite(end) else estimate.mean for end in (estimate.low, estimate.high))
     return {
         "arm": record.arm,
