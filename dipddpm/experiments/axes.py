@@ -68,7 +68,7 @@ def overridden(part: Part, given: Mapping[str, str]) -> Part:
     defaults = {each.name: each.default for each in fields(part)}  # type: ignore[arg-type]
     for option, (name, declared) in axes_of(part).items():
         if option in given:
-            changed |= {name: _read(getattr(part, name), declared, given[option])}
+            changed[name] = _read(getattr(part, name), declared, given[option])
             changed |= {cleared: defaults[cleared] for cleared in declared.clears}
     return replace(part, **changed)  # type: ignore[type-var]
 

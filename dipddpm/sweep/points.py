@@ -20,6 +20,8 @@ from dipddpm.session.experiments import Experiments
 from dipddpm.session.figures import Figures
 from dipddpm.session.suites import EXPERIMENTS
 
+OFF = ("terminal", "cacheprovider", "faulthandler", "logging")
+"""Plugins of pytest that print, or take time at each attempt."""
 TAKES_ITS_TIME = "asked_for"
 """The fixture of suites that take minutes to time this machine or compare with other libraries."""
 
@@ -92,18 +94,8 @@ class Points:
             keyword: as ``-k`` takes it; ours: whether a point is one of this sweep's.
         """
         self._ours = ours
-        quiet = [
-            "-p",
-            "no:terminal",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:faulthandler",
-            "-p",
-            "no:logging",
-            "--capture=no",
-        ]
-        code = pytest.main([*session, *quiet, *(["-k", keyword] if keyword else [])], plugins=[self])
+        off = [word for name in OFF for word in ("-p", f"no:{name}")]
+        code = pytest.main([*session, *off, "--capture=no", *(["-k", keyword] if keyword else [])], plugins=[self])
         if self.raised:
             raise self.raised
         if code == STOPPED:
